@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// The seam: everything a backend must do. Stages validate first and hand over plans whose every number is in
+// range; a backend only moves bytes. It answers "unsupported" through caps(), never half way through a stage.
+//
+// A Record is one run through the stages: calls on it may be queued, and finish() waits for all of them.
+// Different Records may be used from different threads at once; one Record belongs to one thread.
+// Values made on a Record may be read by the host, or used on another backend, after finish().
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/types.h"
+
+namespace foveate {
+
+enum class Stage : std::uint32_t { image, pyramid, layout, sample, tensor };
+inline constexpr std::uint32_t STAGE_COUNT = 5;
+inline constexpr const char* STAGE_NAMES[STAGE_COUNT] = {"image", "pyramid", "layout", "sample", "tensor"};
+
+struct Caps {
+    std::string backend;                // "cpu", "vulkan"
+    std::string device;                 // as the driver calls it
+    std::string uuid;                   // 32 hex digits; empty where there is none
+    std::string driver;
+    std::string isa;                    // cpu: the instruction set in use
+    bool software = true;               // runs on the host's cores
+    bool host_visible = true;           // every Block::host() is non-null
+    std::uint64_t memory_budget = 0;
+    std::uint64_t image_bytes_max = 0;  // largest packed image the backend can address
+};
+
+// One backend that could be, and every reason against it.
+struct Candidate {
+    std::string backend, device, uuid, driver;
+    bool usable = false;
+    std::vector<std::string> reasons;
+    bool software = false;              // runs on the host's cores
+};
+
+struct PyramidPlan {
+    Edge edge = Edge::aligned;
+    Color color = Color::encoded;
+    Element element = Element::u16;
+    float unit = 65280.0f;
+    std::uint32_t level_count = 1;
+    std::vector<shared::LevelDesc> table;         // [image * MAX_LEVELS + level]
+    std::uint64_t level_elements = 0;             // size of the level buffer
+    std::vector<shared::AxisTap> taps;            // edge="exact"
+    std::vector<std::uint32_t> taps_offset;       // [level]: first tap of the level; image i follows at
+    std::vector<std::uint32_t> taps_stride;       // [level]:   offset + i * stride: columns, then rows from
+    std::vector<std::uint32_t> taps_rows;         // [level]:   offset + i * stride + taps_rows
+    const float* decode = nullptr;                // color="linear": 256 values of 0..65535
+};
+
+struct LayoutPlan {
+    std::vector<LayoutSpan> spans;                // by `first`, covering [0, image_count * rows)
+    std::vector<LayoutCell> cells;                // the pattern that spans may point into
+    std::uint32_t image_count = 0, rows = 0, cell = 0, fixations = 0, step_max = 0;
+    std::vector<std::array<std::uint32_t, 2>> sizes;
+};
+
+struct SamplePlan {
+    shared::SampleParams params{};                // first_token and token_count cover the whole batch
+    const float* decode = nullptr;                // color="linear": 256 values of 0..65535, for level 0
+    const float* encode = nullptr;                // color="linear": 65536 values of 0..1
+};
+
+// The value a sample stage returns, without its memory.
+Patches patches_of(const Layout& layout, const SamplePlan& plan);
+
+class Record : public Counted {};
+
+struct Counters {                                  // since the backend was made
+    std::uint64_t records = 0;
+    std::uint64_t pipelines_created = 0;
+    std::uint64_t image_copies = 0;                // images copied because memory could not be used in place
+    std::uint64_t host_waits = 0;
+    std::uint64_t memory_used = 0, memory_peak = 0;  // bytes in blocks, pooled ones included
+    std::uint64_t messages = 0;                    // of the validation layer, warnings and errors
+};
+
+class Backend : public Counted {
+public:
+    virtual const Caps& caps() const = 0;
+    virtual Counters counters() const = 0;
+
+    virtual Ref<Record> begin() = 0;
+    // Makes the pixels readable: the cpu takes the caller's memory as it is, others may copy.
+    virtual Image image(Record& record, Image image) = 0;
+    virtual Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) = 0;
+    virtual Layout layout(Record& record, const LayoutPlan& plan) = 0;
+    virtual Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
+                           const SamplePlan& plan) = 0;
+    // A block with the same bytes that the host can read after finish(): the block itself where it can be.
+    virtual Ref<Block> tensor(Record& record, const Ref<Block>& block) = 0;
+    // A block of this backend with these bytes: how a value crosses from another backend.
+    virtual Ref<Block> upload(Record& record, const void* data, std::uint64_t size) = 0;
+    // Waits, bounded by limits::WAIT_NS. Throws what went wrong on the way.
+    virtual void finish(Record& record) = 0;
+};
+
+}  // namespace foveate

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// The SIMD seam: everything the cpu backend does to a row of numbers. rows.cpp is compiled once for each
+// instruction set with vectors of the compiler's own; the widest set that the machine has is chosen at run
+// time. All of them give the same bytes: no fused multiply-add, and no sum changes its order.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace foveate::cpu {
+
+struct RowKernels {
+    const char* name;
+
+    // Pyramid: two source rows of `width` texels to one of (width + 1) / 2, the last texel repeated if odd.
+    // Interleaved bytes to planar 8.8; planes of `out` lie `plane` elements apart.
+    void (*reduce_u8)(const std::uint8_t* a, const std::uint8_t* b, std::uint32_t width,
+                      std::uint32_t pixel_stride, std::uint32_t channels, std::uint16_t* out,
+                      std::uint64_t plane);
+    // Any channel of an interleaved row, `stride` elements from texel to texel.
+    void (*reduce_u16)(const std::uint16_t* a, const std::uint16_t* b, std::uint32_t width,
+                       std::uint32_t stride, std::uint16_t* out);
+    void (*reduce_f32)(const float* a, const float* b, std::uint32_t width, std::uint32_t stride, float* out);
+
+    // Sample, vertical: out[i] = rows[0][i] + sum over k >= 1 of weights[k] * (rows[k][i] - rows[0][i]).
+    void (*blend_u8)(const std::uint8_t* const* rows, const float* weights, std::uint32_t count,
+                     std::uint32_t n, float* out);
+    void (*blend_u16)(const std::uint16_t* const* rows, const float* weights, std::uint32_t count,
+                      std::uint32_t n, float* out);
+    void (*blend_f32)(const float* const* rows, const float* weights, std::uint32_t count, std::uint32_t n,
+                      float* out);
+    // Three planes to RGBx.
+    void (*interleave)(const float* r, const float* g, const float* b, std::uint32_t n, float* out);
+
+    // Sample, horizontal, on pixels of `stride` floats: out texel i is a pixel of 4 floats,
+    // v[first[i]] + sum over k >= 1 of weights[i * taps + k] * (v[first[i] + k] - v[first[i]]).
+    // Reads 4 floats at every pixel: `v` has 4 floats of room after its end.
+    void (*gather)(const float* v, std::uint32_t stride, const std::uint32_t* first, const float* weights,
+                   std::uint32_t taps, std::uint32_t texels, float* out);
+
+    // value * scale + bias: a row of one channel, or pixels of 3 or 4 floats to three planes. Pixels come in
+    // whole groups of 4: up to 3 more are read and written than n.
+    void (*normalise_plane)(const float* in, std::uint32_t n, float scale, float bias, float* out);
+    void (*normalise_pixels)(const float* in, std::uint32_t stride, std::uint32_t n, const float* scale,
+                             const float* bias, float* out, std::uint32_t plane);
+
+    // To 16 bits, to nearest even.
+    void (*round_f16)(const float* in, std::uint32_t n, std::uint16_t* out);
+    void (*round_bf16)(const float* in, std::uint32_t n, std::uint16_t* out);
+};
+
+namespace baseline { const RowKernels& rows(); }
+#if defined(__x86_64__)
+namespace avx2 { const RowKernels& rows(); }
+namespace avx512 { const RowKernels& rows(); }
+#endif
+
+// What this machine can run, best first. `name` empty: the best; FOVEATE_ISA narrows it for tests.
+std::vector<const RowKernels*> rows_available();
+const RowKernels& rows_named(const std::string& name);
+
+}  // namespace foveate::cpu

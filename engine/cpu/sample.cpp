@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+// Twin of shaders/sample.comp.glsl. The box over a footprint is separable, so a token is read row by row:
+// source rows are blended down to one (vertical), then its texels are gathered from it (horizontal).
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "engine/cpu/backend.h"
+
+namespace foveate::cpu {
+
+namespace {
+
+constexpr std::uint32_t STEP_TEXELS = 1 << 14;  // work handed to a thread at once
+constexpr std::uint32_t ROOM = 16;              // floats that vector loads may read past a row
+
+// The taps of every texel of a token along one axis.
+struct Axis {
+    std::vector<std::int32_t> first;   // level texel of tap 0, may lie outside
+    std::vector<std::uint32_t> count;
+    std::vector<float> weights;        // [texel * taps + k]
+    std::uint32_t taps = 1;            // most any texel has
+    std::int32_t low = 0, high = 0;    // level texels [low, high) that are read
+    std::vector<std::uint32_t> offset;  // first - low
+    bool copy = false;                 // every texel is one level texel, next to the last one's
+
+    // Does nothing when asked for what it holds already: neighbours share a row or a column.
+    void plan(std::int32_t corner, std::uint32_t extent, std::uint32_t cell, std::uint32_t level, float inv);
+
+private:
+    std::int32_t corner_ = 0;
+    std::uint32_t extent_ = 0, level_ = 0;
+    float inv_ = 0;
+    std::vector<std::int32_t> starts_;
+};
+
+void Axis::plan(std::int32_t corner, std::uint32_t extent, std::uint32_t cell, std::uint32_t level, float inv)
+{
+    if (corner == corner_ && extent == extent_ && level == level_ && inv == inv_ && first.size() == cell) return;
+    corner_ = corner, extent_ = extent, level_ = level, inv_ = inv;
+    const std::uint32_t step = extent / cell, rest = extent % cell;
+    const std::uint32_t width = shared::sample_width(extent, cell, level), shift = FIXED_BITS + level;
+    const float scale = width == step ? inv * float(1u << level) : 1.0f / 65536.0f;
+    first.resize(cell);
+    count.resize(cell);
+    starts_.resize(cell);
+    taps = 1;
+    copy = true;
+    std::int32_t edge = corner;
+    std::uint32_t owed = 0;  // sample_edge() without its division: whole steps, and `rest` of them one longer
+    for (std::uint32_t i = 0; i < cell; ++i) {
+        const std::int32_t at = shared::sample_low(edge, step, width);
+        starts_[i] = at;
+        first[i] = at >> shift;
+        count[i] = std::uint32_t(((at + std::int32_t(width) - 1) >> shift) - first[i]) + 1;
+        taps = std::max(taps, count[i]);
+        copy = copy && count[i] == 1 && first[i] == first[0] + std::int32_t(i);
+        owed += rest;
+        edge += std::int32_t(step) + (owed >= cell);
+        owed -= owed >= cell ? cell : 0;
+    }
+    low = first[0];
+    high = first[cell - 1] + std::int32_t(count[cell - 1]);
+    weights.assign(std::size_t(cell) * taps, 0.0f);
+    offset.resize(cell);
+    for (std::uint32_t i = 0; i < cell; ++i) {
+        offset[i] = std::uint32_t(first[i] - low);
+        for (std::uint32_t k = 1; k < count[i]; ++k)
+            weights[i * taps + k] =
+                float(shared::sample_cover(starts_[i], width, level, first[i] + std::int32_t(k))) * scale;
+    }
+}
+
+// Short and often: a call of memcpy would cost more than the copy.
+void copy_row(std::byte* to, const std::byte* from, std::uint32_t size)
+{
+    if (size < 16) {
+        for (std::uint32_t i = 0; i < size; ++i) to[i] = from[i];
+        return;
+    }
+    for (std::uint32_t i = 0;; i = i + 32 <= size ? i + 16 : size - 16) {
+        std::memcpy(to + i, from + i, 16);
+        if (i + 16 >= size) return;
+    }
+}
+
+// One level of one image as rows of elements: `planes` rows of interleaved pixels, or one row per channel.
+struct Source {
+    const std::byte* data;
+    std::uint32_t width, height, planes, channels;
+    std::uint64_t row_stride, plane_stride;
+    std::uint32_t pixel_elements;  // elements from texel to texel within a row
+    Element element;
+};
+
+Source source_of(const Pyramid& pyramid, std::uint32_t index, std::uint32_t level)
+{
+    const std::uint32_t channels = pyramid.image.channels;
+    if (level == 0) {
+        const ImageView& view = pyramid.image.views[index];
+        const std::uint32_t size = element_size(view.element);
+        const bool interleaved = channels == 1 || view.channel_stride == size;
+        return {view.data, view.width, view.height, interleaved ? 1 : channels, channels, view.row_stride,
+                view.channel_stride, std::uint32_t(view.pixel_stride / size), view.element};
+    }
+    const shared::LevelDesc& desc = pyramid.table[index * MAX_LEVELS + level];
+    const std::uint32_t size = element_size(pyramid.element);
+    return {pyramid.levels->host() + std::uint64_t(desc.offset) * size, desc.width, desc.height, channels,
+            channels, std::uint64_t(desc.pitch) * size, std::uint64_t(desc.pitch) * desc.height * size, 1,
+            pyramid.element};
+}
+
+// Scratch of one thread, kept while it works through its tokens.
+class Sampler {
+public:
+    Sampler(const Pyramid& pyramid, const SamplePlan& plan, const RowKernels& rows, std::byte* out)
+        : pyramid_(pyramid), plan_(plan), p_(plan.params), rows_(rows), out_(out), texels_(4 * p_.cell + ROOM),
+          normal_((p_.cell + ROOM) * MAX_CHANNELS), half_((p_.cell + ROOM) * MAX_CHANNELS),
+          room_((p_.cell + 3) / 4 * 4)
+    {
+    }
+
+    void run(const Token& token, std::uint64_t index);
+
+private:
+    const std::byte* row(const Source& source, std::uint32_t plane, std::int32_t y, std::uint32_t slot);
+    void vertical(const Source& source, std::uint32_t line);
+    void horizontal();
+    void normalise();
+    void store(std::uint64_t index, std::uint32_t line);
+    template <class T>
+    void blend(void (*kernel)(const T* const*, const float*, std::uint32_t, std::uint32_t, float*),
+               std::uint32_t line, std::uint32_t n, float* to)
+    {
+        kernel(reinterpret_cast<const T* const*>(pointers_.data()), &y_.weights[line * y_.taps],
+               y_.count[line], n, to);
+    }
+
+    const Pyramid& pyramid_;
+    const SamplePlan& plan_;
+    const shared::SampleParams& p_;
+    const RowKernels& rows_;
+    std::byte* out_;
+    Axis x_, y_;
+    std::uint32_t level_ = 0;
+    std::vector<const std::byte*> pointers_;
+    std::vector<std::byte> edge_;        // rows that had to be made: across a border, or decoded
+    std::vector<float> planes_, blended_, texels_;
+    std::vector<float> normal_;          // planes of room_ floats
+    std::vector<std::uint16_t> half_;
+    std::uint32_t room_;                 // a cell in whole groups
+    const float* line_ = nullptr;        // the current line: pixels of line_stride_ floats,
+    std::uint32_t line_stride_ = 4;      // or planes that lie so far apart
+    bool planar_ = false;
+    const std::byte* packed_ = nullptr;
+};
+
+// Elements of the level's row y from x_.low on, the edge repeated outside.
+const std::byte* Sampler::row(const Source& source, std::uint32_t plane, std::int32_t y, std::uint32_t slot)
+{
+    const std::uint32_t size = element_size(source.element);
+    const std::uint32_t pixel = size * source.pixel_elements;
+    const std::byte* from = source.data + plane * source.plane_stride +
+                            source.row_stride * std::uint32_t(std::clamp(y, 0, int(source.height) - 1));
+    const bool inside = x_.low >= 0 && x_.high <= int(source.width);
+    const bool decode = p_.linear && level_ == 0;
+    if (inside && !decode) return from + std::uint64_t(x_.low) * pixel;
+
+    const std::uint32_t n = std::uint32_t(x_.high - x_.low);
+    const std::uint32_t texel = decode ? 2 * source.pixel_elements : pixel;
+    const std::size_t slot_bytes = (std::size_t(n) * texel + 63) / 64 * 64;
+    if (edge_.size() < slot_bytes * (y_.taps + 1)) edge_.resize(slot_bytes * (y_.taps + 1));
+    std::byte* to = edge_.data() + slot_bytes * slot;
+    // Only the channels are copied: the last pixel of a row need not own all of its stride.
+    const std::uint32_t used = source.planes > 1 ? 1 : source.channels;
+    for (std::uint32_t i = 0; i < n; ++i) {
+        const std::byte* at = from + std::uint64_t(std::clamp(x_.low + int(i), 0, int(source.width) - 1)) * pixel;
+        if (decode)
+            for (std::uint32_t c = 0; c < used; ++c)
+                reinterpret_cast<std::uint16_t*>(to)[i * source.pixel_elements + c] =
+                    std::uint16_t(plan_.decode[std::uint8_t(at[c])]);
+        else
+            std::memcpy(to + std::size_t(i) * pixel, at, used * size);
+    }
+    return to;
+}
+
+void Sampler::vertical(const Source& source, std::uint32_t line)
+{
+    const std::uint32_t columns = std::uint32_t(x_.high - x_.low);
+    // The last pixel counts its channels only: what follows them may not be the caller's to read.
+    const std::uint32_t used = source.planes > 1 ? 1 : source.channels;
+    const std::uint32_t n = (columns - 1) * source.pixel_elements + used;
+    const Element element = p_.linear && level_ == 0 ? Element::u16 : source.element;
+    const std::size_t plane_room = std::size_t(columns) * source.pixel_elements + ROOM;
+    if (planes_.size() < plane_room * source.planes) planes_.resize(plane_room * source.planes);
+    pointers_.resize(y_.taps);
+    for (std::uint32_t plane = 0; plane < source.planes; ++plane) {
+        for (std::uint32_t k = 0; k < y_.count[line]; ++k)
+            pointers_[k] = row(source, plane, y_.first[line] + int(k), k);
+        float* to = planes_.data() + plane_room * plane;
+        if (element == Element::u8)
+            blend(rows_.blend_u8, line, n, to);
+        else if (element == Element::u16)
+            blend(rows_.blend_u16, line, n, to);
+        else
+            blend(rows_.blend_f32, line, n, to);
+    }
+    line_ = planes_.data();
+    line_stride_ = source.pixel_elements;
+    planar_ = source.planes > 1 && x_.copy;
+    if (source.planes > 1 && !x_.copy) {
+        if (blended_.size() < 4 * std::size_t(columns) + ROOM) blended_.resize(4 * std::size_t(columns) + ROOM);
+        rows_.interleave(planes_.data(), planes_.data() + plane_room, planes_.data() + 2 * plane_room, columns,
+                         blended_.data());
+        line_ = blended_.data();
+        line_stride_ = 4;
+    } else if (planar_) {
+        line_stride_ = std::uint32_t(plane_room);
+    }
+}
+
+void Sampler::horizontal()
+{
+    if (x_.copy) return;
+    rows_.gather(line_, line_stride_, x_.offset.data(), x_.weights.data(), x_.taps, p_.cell, texels_.data());
+    line_ = texels_.data();
+    line_stride_ = 4;
+}
+
+// The line as planes of the output's own type, in packed_.
+void Sampler::normalise()
+{
+    // Bytes stand for byte * 256; a power of two moves from the value to the scale without a change.
+    const bool bytes = level_ == 0 && pyramid_.image.element == Element::u8 && !p_.linear;
+    const float factor = bytes ? 256.0f : 1.0f;
+    const float scales[3] = {p_.scale0 * factor, p_.scale1 * factor, p_.scale2 * factor};
+    const float biases[3] = {p_.bias0, p_.bias1, p_.bias2};
+    float* out = normal_.data();
+    if (p_.linear || p_.image_channels == 1 || planar_) {
+        for (std::uint32_t c = 0; c < p_.channels; ++c) {
+            const std::uint32_t channel = p_.image_channels == 1 ? 0 : c;
+            const float* from = planar_ ? line_ + std::size_t(channel) * line_stride_ : line_ + channel;
+            const std::uint32_t stride = planar_ ? 1 : line_stride_;
+            float* to = out + std::size_t(c) * room_;
+            for (std::uint32_t i = 0; i < p_.cell; ++i) {
+                const float value = from[i * stride];
+                to[i] = p_.linear ? plan_.encode[std::uint32_t(std::floor(value * p_.quantise + 0.5f))] : value;
+            }
+            rows_.normalise_plane(to, p_.cell, scales[c], biases[c], to);
+        }
+    } else {
+        rows_.normalise_pixels(line_, line_stride_, p_.cell, scales, biases, out, room_);
+    }
+    packed_ = reinterpret_cast<const std::byte*>(out);
+    if (p_.dtype != DTYPE_F32) {
+        (p_.dtype == DTYPE_F16 ? rows_.round_f16 : rows_.round_bf16)(out, p_.channels * room_, half_.data());
+        packed_ = reinterpret_cast<const std::byte*>(half_.data());
+    }
+}
+
+void Sampler::store(std::uint64_t index, std::uint32_t line)
+{
+    const std::uint32_t merge = p_.merge, patch = p_.patch_size, y = line % patch;
+    const std::uint32_t size = dtype_size(static_cast<Dtype>(p_.dtype));
+    const std::uint64_t patch_elements = std::uint64_t(p_.channels) * p_.frames * patch * patch;
+    for (std::uint32_t part = 0; part < merge; ++part) {
+        std::byte* to = out_ + ((index * merge + line / patch) * merge + part) * patch_elements * size;
+        const std::byte* from = packed_ + std::size_t(part) * patch * size;
+        for (std::uint32_t frame = 0; frame < p_.frames; ++frame) {
+            if (p_.channels_last) {
+                std::byte* row = to + (std::uint64_t(frame) * patch + y) * patch * p_.channels * size;
+                for (std::uint32_t x = 0; x < patch; ++x)
+                    for (std::uint32_t c = 0; c < p_.channels; ++c, row += size)
+                        std::memcpy(row, from + (std::size_t(c) * room_ + x) * size, size);
+                continue;
+            }
+            for (std::uint32_t c = 0; c < p_.channels; ++c)
+                copy_row(to + ((std::uint64_t(c) * p_.frames + frame) * patch + y) * patch * size,
+                         from + std::size_t(c) * room_ * size, patch * size);
+        }
+    }
+}
+
+void Sampler::run(const Token& token, std::uint64_t index)
+{
+    if (token.w == 0) {  // a padding row
+        const std::uint64_t bytes = std::uint64_t(p_.channels) * p_.frames * p_.cell * p_.cell *
+                                    dtype_size(static_cast<Dtype>(p_.dtype));
+        std::memset(out_ + index * bytes, 0, bytes);
+        return;
+    }
+    level_ = shared::sample_level(token.x, token.y, token.w, token.h, p_.cell, p_.taps, p_.level_max);
+    // An image smaller than its batch mates has fewer levels: its last one is 1x1 and serves for the rest.
+    while (level_ > 0 && pyramid_.table[token.image * MAX_LEVELS + level_].width == 0) --level_;
+    x_.plan(token.x, token.w, p_.cell, level_, token.inv_w);
+    y_.plan(token.y, token.h, p_.cell, level_, token.inv_h);
+    const Source source = source_of(pyramid_, token.image, level_);
+    for (std::uint32_t line = 0; line < p_.cell; ++line) {
+        vertical(source, line);
+        horizontal();
+        normalise();
+        store(index, line);
+    }
+}
+
+}  // namespace
+
+void sample_patches(const Pyramid& pyramid, const Token* tokens, const SamplePlan& plan, std::byte* out,
+                    const RowKernels& rows, Threads& threads)
+{
+    const std::uint32_t count = plan.params.token_count, cell = plan.params.cell;
+    const std::uint32_t in_step = std::max(1u, STEP_TEXELS / (cell * cell));
+    threads.run((count + in_step - 1) / in_step, [&](std::uint32_t step) {
+        Sampler sampler(pyramid, plan, rows, out);
+        const std::uint32_t end = std::min(count, (step + 1) * in_step);
+        for (std::uint32_t index = step * in_step; index < end; ++index) sampler.run(tokens[index], index);
+    });
+}
+
+}  // namespace foveate::cpu

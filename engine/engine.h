@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Engine: owns the backends and calls the stages in flow order.
+//
+//   Engine engine({.backend = {"auto"}});
+//   Patches patches = engine.tokens(views, {.layout = {.kind = LayoutKind::rings}, .sample = {...}}).patches;
+//
+// An Engine may be used from many threads at once. It belongs to the process that made it: in a child of
+// fork() every call throws ErrorKind::forked. Nothing touches a GPU before the first Engine is made.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/backend.h"
+#include "engine/error.h"
+#include "engine/types.h"
+
+namespace foveate {
+
+struct EngineOptions {
+    // Stage name or "*" -> "auto", "cpu" or "vulkan".
+    std::map<std::string, std::string> backend = {{"*", "auto"}};
+    std::string device;                 // Vulkan device by UUID, index or part of its name; empty: the first fit
+    std::uint64_t memory_budget = 0;    // bytes; 0: limits::MEMORY_BUDGET
+    std::uint32_t threads = 0;          // cpu; 0: as many as the process may use
+    std::string isa;                    // cpu: an instruction set by name, for tests; empty: the best there is
+};
+
+struct PyramidSpec {
+    Edge edge = Edge::aligned;
+    Color color = Color::encoded;
+    std::uint32_t levels = 0;           // 0: to 1x1; 1: the image alone
+};
+
+enum class LayoutKind : std::uint32_t { grid, rings, views };
+
+struct Gaze {
+    double x = 0.5, y = 0.5;
+};
+
+struct View {                           // a rectangle and its own grid
+    double x0 = 0, y0 = 0, x1 = 1, y1 = 1;
+    std::uint32_t rows = 0, columns = 0;
+};
+
+struct LayoutSpec {
+    LayoutKind kind = LayoutKind::grid;
+    std::uint32_t budget = 273;                     // tokens an image; rings: 0 or the pattern's own count
+    std::uint32_t cell = 16;                        // texels per token edge: patch * merge
+    std::uint32_t rows = 0, columns = 0;            // grid: 0 lets the budget choose
+    std::vector<std::uint32_t> strides, grids;      // rings
+    bool level_order = false;                       // rings: by level from the centre, not raster
+    std::vector<View> views;                        // empty: an overview and one fovea per gaze point
+    std::vector<std::vector<Gaze>> gaze;            // per image; one entry serves all; empty: the centre
+    bool gaze_in_px = false;                        // gaze and views in px, not uv
+    bool gaze_clamp = false;                        // move gaze points into the image, else refuse them
+};
+
+struct SampleSpec {
+    std::uint32_t patch = 16, merge = 1, frames = 1;
+    std::vector<float> mean = {0, 0, 0}, std = {1, 1, 1};   // their length is the number of written channels
+    bool channels_last = false;
+    Dtype dtype = Dtype::f32;
+    double taps = 2.0, lod_bias = 0.0;
+};
+
+struct TokensSpec {
+    PyramidSpec pyramid;
+    LayoutSpec layout;
+    SampleSpec sample;
+};
+
+struct Tokens {
+    Patches patches;                    // readable by the host
+    std::vector<Token> table;           // image_count * rows
+};
+
+class Engine {
+public:
+    explicit Engine(const EngineOptions& options = {});
+    ~Engine();
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+
+    // Validates and gathers; the views' pixels stay the caller's.
+    Image image(std::vector<ImageView> views);
+    Pyramid pyramid(const Image& image, const PyramidSpec& spec);
+    Layout layout(std::span<const std::array<std::uint32_t, 2>> sizes, const LayoutSpec& spec);
+    Patches sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
+    // The same stages in one recording, building no level that no token needs.
+    Tokens tokens(std::vector<ImageView> views, const TokensSpec& spec);
+
+    // A block as the host reads it: itself, or a copy.
+    Ref<Block> host(const Ref<Block>& block);
+    // The rows of a layout; with a pyramid and a sample spec, the level each row is read from as well.
+    std::vector<Token> table(const Layout& layout, const Pyramid* pyramid, const SampleSpec* spec);
+
+    const Caps& caps(Stage stage) const;
+    Counters counters() const;          // summed over the backends in use
+
+    static std::vector<Candidate> candidates();
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+// What the stages share with Python: the documented default pattern and the rows of a layout.
+std::vector<std::uint32_t> ring_counts(std::span<const std::uint32_t> strides, std::span<const std::uint32_t> grids);
+
+}  // namespace foveate

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the stages pass on: plain move-only values over counted blocks of memory. A stage returns a new value
+// and never reaches back into the one it was given.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/handle.h"
+#include "shared/layout.h"
+#include "shared/pyramid.h"
+#include "shared/sample.h"
+
+namespace foveate {
+
+using shared::LayoutCell;
+using shared::LayoutSpan;
+using shared::Token;
+
+enum class Element : std::uint32_t { u8 = ELEMENT_U8, u16 = ELEMENT_U16, f32 = ELEMENT_F32 };
+enum class Dtype : std::uint32_t { f32 = DTYPE_F32, f16 = DTYPE_F16, bf16 = DTYPE_BF16 };
+enum class Edge : std::uint32_t { aligned, exact };
+enum class Color : std::uint32_t { encoded, linear };
+
+std::uint32_t element_size(Element element);
+std::uint32_t dtype_size(Dtype dtype);
+
+// A block of memory that a backend made. Counted: a DLPack consumer may hold it longer than the engine lives.
+class Block : public Counted {
+public:
+    virtual std::byte* host() = 0;  // null when the host cannot see this memory
+    std::uint64_t size() const { return size_; }
+    const void* owner() const { return owner_; }  // the backend that made it, only to tell one from another
+
+protected:
+    const void* owner_ = nullptr;
+    std::uint64_t size_ = 0;
+};
+
+// One image in the caller's memory. Strides in bytes, positive. Only `channels` of the stored ones are read.
+struct ImageView {
+    const std::byte* data = nullptr;
+    std::uint32_t width = 0, height = 0;
+    std::uint32_t channels = 0;  // 1 or 3
+    std::uint64_t row_stride = 0, pixel_stride = 0, channel_stride = 0;
+    Element element = Element::u8;
+};
+
+// A batch of images of one element type and channel count. The pixels stay the caller's: they must live and
+// rest unchanged until every value made from them is finished.
+struct Image {
+    std::vector<ImageView> views;
+    Ref<Block> pixels;                              // the backend's own copy, where it needs one
+    std::vector<shared::ImageDesc> table;           // where each image lies in `pixels`
+    Element element = Element::u8;
+    std::uint32_t channels = 0;
+};
+
+// Levels 1.. of every image in one buffer; level 0 is the image itself.
+struct Pyramid {
+    Image image;
+    Ref<Block> levels;                              // null when only level 0 was asked for
+    std::vector<shared::LevelDesc> table;           // [image * MAX_LEVELS + level]
+    std::uint32_t level_count = 1;                  // largest over the batch, level 0 included
+    Element element = Element::u16;                 // of levels 1..
+    Edge edge = Edge::aligned;
+    Color color = Color::encoded;
+    float unit = 65280.0f;                          // the stored value that means 1.0
+};
+
+// K token rows for each image, image after image.
+struct Layout {
+    Ref<Block> tokens;                              // Token[image_count * rows]
+    std::uint32_t image_count = 0, rows = 0;
+    std::uint32_t cell = 0;                         // texels per token edge
+    std::uint32_t fixations = 0;                    // most gaze points an image has
+    std::uint32_t step_max = 0;                     // largest texel footprint, px in 1/65536: how deep to build
+    std::vector<std::array<std::uint32_t, 2>> sizes;  // (width, height) the layout was made for
+};
+
+// rows * merge^2 patches for each image, in the order the model wants.
+struct Patches {
+    Ref<Block> data;
+    std::uint32_t image_count = 0, rows = 0;
+    std::uint32_t patch = 0, merge = 1, frames = 1, channels = 3;
+    bool channels_last = false;
+    Dtype dtype = Dtype::f32;
+
+    std::uint64_t patch_elements() const { return std::uint64_t(channels) * frames * patch * patch; }
+    std::uint64_t patch_count() const { return std::uint64_t(image_count) * rows * merge * merge; }
+};
+
+}  // namespace foveate

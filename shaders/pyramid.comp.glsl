@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// One level of the pyramid of every image of a batch: 2x2 averages, or the exact area average of an odd extent.
+#version 450
+#extension GL_GOOGLE_include_directive : enable
+#include "shared/pyramid.h"
+
+#define LEVEL_ACCESS
+#include "lib/pixels.glsl"
+
+PARAMS(PyramidParams);
+layout(local_size_x = 32, local_size_y = 4) in;
+layout(std430, binding = 10) readonly buffer Taps { AxisTap taps[]; };
+layout(std430, binding = 11) readonly buffer Decode { float decode[]; };
+
+void store_word(uint word, uint bits)
+{
+    uint at = word & WINDOW_MASK;
+    switch (word >> WINDOW_BITS) {
+    case 0u: levels0[at] = bits; break;
+    case 1u: levels1[at] = bits; break;
+    case 2u: levels2[at] = bits; break;
+    default: levels3[at] = bits; break;
+    }
+}
+
+// A texel of the level above as the number it stands for: byte * 256, decoded light, 16 bits or a float.
+uint fetch_bits(uint image, uint x, uint y, uint channel)
+{
+    if (p.level > 1u)
+        return level_bits(level_table[image * MAX_LEVELS + p.level - 1u], p.level_element, x, y, channel);
+    uint bits = image_bits(images[image], x, y, channel);
+    if (p.source_element != ELEMENT_U8) return bits;
+    return p.linear != 0u ? uint(decode[bits]) : bits << 8;
+}
+
+float fetch(uint image, uint x, uint y, uint channel)
+{
+    uint bits = fetch_bits(image, x, y, channel);
+    bool is_float = p.level > 1u ? p.level_element == ELEMENT_F32 : p.source_element == ELEMENT_F32;
+    return is_float ? uintBitsToFloat(bits) : float(bits);
+}
+
+uint average_u16(uint image, uvec2 extent, uint x, uint y, uint channel)
+{
+    uint x1 = min(2u * x + 1u, extent.x - 1u);
+    uint y1 = min(2u * y + 1u, extent.y - 1u);
+    return (fetch_bits(image, 2u * x, 2u * y, channel) + fetch_bits(image, x1, 2u * y, channel) +
+            fetch_bits(image, 2u * x, y1, channel) + fetch_bits(image, x1, y1, channel) + 2u) >> 2;
+}
+
+float average_f32(uint image, uvec2 extent, uint x, uint y, uint channel)
+{
+    uint x1 = min(2u * x + 1u, extent.x - 1u);
+    uint y1 = min(2u * y + 1u, extent.y - 1u);
+    precise float upper = fetch(image, 2u * x, 2u * y, channel) + fetch(image, x1, 2u * y, channel);
+    precise float lower = fetch(image, 2u * x, y1, channel) + fetch(image, x1, y1, channel);
+    precise float mean = (upper + lower) * 0.25;
+    return mean;
+}
+
+float three_taps(AxisTap tap, float a, float b, float c)
+{
+    precise float sum = (tap.w0 * a + tap.w1 * b) + tap.w2 * c;
+    return sum;
+}
+
+float column(uint image, uvec2 extent, AxisTap row, uint x, uint channel)
+{
+    return three_taps(row, fetch(image, x, row.first, channel),
+                      fetch(image, x, min(row.first + 1u, extent.y - 1u), channel),
+                      fetch(image, x, min(row.first + 2u, extent.y - 1u), channel));
+}
+
+float average_exact(uint image, uvec2 extent, uint x, uint y, uint channel)
+{
+    uint first = p.taps_offset + image * p.taps_stride;
+    AxisTap across = taps[first + x];
+    AxisTap down = taps[first + p.taps_rows + y];
+    return three_taps(across, column(image, extent, down, across.first, channel),
+                      column(image, extent, down, min(across.first + 1u, extent.x - 1u), channel),
+                      column(image, extent, down, min(across.first + 2u, extent.x - 1u), channel));
+}
+
+void main()
+{
+    uint image = gl_GlobalInvocationID.z;
+    uint channel = gl_GlobalInvocationID.y % p.channels;
+    uint y = gl_GlobalInvocationID.y / p.channels;
+    LevelDesc level = level_table[image * MAX_LEVELS + p.level];
+    bool packed = p.level_element == ELEMENT_U16;
+    uint x = packed ? 2u * gl_GlobalInvocationID.x : gl_GlobalInvocationID.x;
+    if (x >= level.width || y >= level.height) return;
+
+    LevelDesc above = level_table[image * MAX_LEVELS + p.level - 1u];
+    uvec2 extent = uvec2(above.width, above.height);
+    uint at = level.offset + (channel * level.height + y) * level.pitch + x;
+    if (packed) {
+        uint left = average_u16(image, extent, x, y, channel);
+        uint right = x + 1u < level.width ? average_u16(image, extent, x + 1u, y, channel) : 0u;
+        store_word(at >> 1, left | right << 16);
+    } else {
+        float mean = p.exact != 0u ? average_exact(image, extent, x, y, channel)
+                                   : average_f32(image, extent, x, y, channel);
+        store_word(at, floatBitsToUint(mean));
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// The layout table: one row per token, and the spans it is written from.
+#ifndef FOVEATE_SHARED_LAYOUT_H
+#define FOVEATE_SHARED_LAYOUT_H
+#include "api.h"
+SHARED_BEGIN
+
+struct Token                // 12 words; px in 1/65536
+{
+    int x;                  // top left corner, may lie outside the image
+    int y;
+    uint w;                 // footprint; 0 in a padding row
+    uint h;
+    float inv_w;            // 1 / floor(w / cell) and 1 / floor(h / cell), made by the host
+    float inv_h;
+    uint image;
+    uint fixation;
+    uint rate;              // log2 w << 2 | log2 h of the footprint in cells, where it is a power of two
+    uint valid;             // 1: overlaps the image
+    uint row;               // index within its image
+    uint level;             // pyramid level it is read from; known once a sample stage has run
+};
+
+struct LayoutSpan           // a run of rows laid out by one rule, 20 words
+{
+    uint first;             // first row it writes, over the whole batch
+    uint count;
+    uint columns;           // grid: cells per row; 0: rows follow the pattern; pattern == 0 too: padding
+    uint rows;
+    int x;                  // origin, px in 1/65536
+    int y;
+    uint w;                 // extent of the whole grid; pattern: size of a stride-1 token
+    uint h;
+    float inv_w;
+    float inv_h;
+    uint image;
+    uint fixation;
+    uint image_width;       // px
+    uint image_height;
+    uint pattern;           // first LayoutCell + 1, or 0
+    uint rate;
+    uint row;               // index of `first` within its image
+    uint pad0;
+    uint pad1;
+    uint pad2;
+};
+
+struct LayoutCell           // rings: one token of the pattern, 8 words
+{
+    int x;                  // corner in stride-1 tokens from the origin
+    int y;
+    uint stride;
+    uint rate;
+    float inv;              // 1 / texel footprint in 1/65536 px, made by the host
+    uint pad0;
+    uint pad1;
+    uint pad2;
+};
+
+struct LayoutParams
+{
+    uint token_count;       // rows over the whole batch
+    uint span_count;
+    uint pad0;
+    uint pad1;
+};
+
+// Where column `index` of `count` begins in an extent: integers only, so neighbours share their edge.
+SHARED_FUNCTION uint layout_edge(uint extent, uint count, uint index)
+{
+    return (extent / count) * index + ((extent % count) * index) / count;
+}
+
+#ifdef __cplusplus
+static_assert(sizeof(Token) == 48 && sizeof(LayoutSpan) == 80 && sizeof(LayoutCell) == 32);
+static_assert(sizeof(LayoutParams) == 16);
+#endif
+
+SHARED_END
+#endif
