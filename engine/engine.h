@@ -64,7 +64,7 @@ struct SampleSpec {
     std::vector<float> mean = {0, 0, 0}, std = {1, 1, 1};   // their length is the number of written channels
     bool channels_last = false;
     Dtype dtype = Dtype::f32;
-    double taps = 2.0, lod_bias = 0.0;
+    double taps = 3.0, lod_bias = 0.0;
 };
 
 struct TokensSpec {

@@ -14,6 +14,10 @@ layout(std430, binding = 11) readonly buffer Decode { float decode[]; };
 
 void store_word(uint word, uint bits)
 {
+    if (WINDOWS == 1u) {
+        levels0[word] = bits;
+        return;
+    }
     uint at = word & WINDOW_MASK;
     switch (word >> WINDOW_BITS) {
     case 0u: levels0[at] = bits; break;
@@ -23,37 +27,42 @@ void store_word(uint word, uint bits)
     }
 }
 
-// A texel of the level above as the number it stands for: byte * 256, decoded light, 16 bits or a float.
-uint fetch_bits(uint image, uint x, uint y, uint channel)
+struct Source               // the level above the one that is made
 {
-    if (p.level > 1u)
-        return level_bits(level_table[image * MAX_LEVELS + p.level - 1u], p.level_element, x, y, channel);
-    uint bits = image_bits(images[image], x, y, channel);
+    ImageDesc image;
+    LevelDesc level;
+};
+
+// A texel of it as the number it stands for: byte * 256, decoded light, 16 bits or a float.
+uint fetch_bits(Source source, uint x, uint y, uint channel)
+{
+    if (p.level > 1u) return level_bits(source.level, p.level_element, x, y, channel);
+    uint bits = image_bits(source.image, x, y, channel);
     if (p.source_element != ELEMENT_U8) return bits;
     return p.linear != 0u ? uint(decode[bits]) : bits << 8;
 }
 
-float fetch(uint image, uint x, uint y, uint channel)
+float fetch(Source source, uint x, uint y, uint channel)
 {
-    uint bits = fetch_bits(image, x, y, channel);
+    uint bits = fetch_bits(source, x, y, channel);
     bool is_float = p.level > 1u ? p.level_element == ELEMENT_F32 : p.source_element == ELEMENT_F32;
     return is_float ? uintBitsToFloat(bits) : float(bits);
 }
 
-uint average_u16(uint image, uvec2 extent, uint x, uint y, uint channel)
+uint average_u16(Source source, uint x, uint y, uint channel)
 {
-    uint x1 = min(2u * x + 1u, extent.x - 1u);
-    uint y1 = min(2u * y + 1u, extent.y - 1u);
-    return (fetch_bits(image, 2u * x, 2u * y, channel) + fetch_bits(image, x1, 2u * y, channel) +
-            fetch_bits(image, 2u * x, y1, channel) + fetch_bits(image, x1, y1, channel) + 2u) >> 2;
+    uint x1 = min(2u * x + 1u, source.level.width - 1u);
+    uint y1 = min(2u * y + 1u, source.level.height - 1u);
+    return (fetch_bits(source, 2u * x, 2u * y, channel) + fetch_bits(source, x1, 2u * y, channel) +
+            fetch_bits(source, 2u * x, y1, channel) + fetch_bits(source, x1, y1, channel) + 2u) >> 2;
 }
 
-float average_f32(uint image, uvec2 extent, uint x, uint y, uint channel)
+float average_f32(Source source, uint x, uint y, uint channel)
 {
-    uint x1 = min(2u * x + 1u, extent.x - 1u);
-    uint y1 = min(2u * y + 1u, extent.y - 1u);
-    precise float upper = fetch(image, 2u * x, 2u * y, channel) + fetch(image, x1, 2u * y, channel);
-    precise float lower = fetch(image, 2u * x, y1, channel) + fetch(image, x1, y1, channel);
+    uint x1 = min(2u * x + 1u, source.level.width - 1u);
+    uint y1 = min(2u * y + 1u, source.level.height - 1u);
+    precise float upper = fetch(source, 2u * x, 2u * y, channel) + fetch(source, x1, 2u * y, channel);
+    precise float lower = fetch(source, 2u * x, y1, channel) + fetch(source, x1, y1, channel);
     precise float mean = (upper + lower) * 0.25;
     return mean;
 }
@@ -64,21 +73,21 @@ float three_taps(AxisTap tap, float a, float b, float c)
     return sum;
 }
 
-float column(uint image, uvec2 extent, AxisTap row, uint x, uint channel)
+float column(Source source, AxisTap row, uint x, uint channel)
 {
-    return three_taps(row, fetch(image, x, row.first, channel),
-                      fetch(image, x, min(row.first + 1u, extent.y - 1u), channel),
-                      fetch(image, x, min(row.first + 2u, extent.y - 1u), channel));
+    return three_taps(row, fetch(source, x, row.first, channel),
+                      fetch(source, x, min(row.first + 1u, source.level.height - 1u), channel),
+                      fetch(source, x, min(row.first + 2u, source.level.height - 1u), channel));
 }
 
-float average_exact(uint image, uvec2 extent, uint x, uint y, uint channel)
+float average_exact(Source source, uint image, uint x, uint y, uint channel)
 {
     uint first = p.taps_offset + image * p.taps_stride;
     AxisTap across = taps[first + x];
     AxisTap down = taps[first + p.taps_rows + y];
-    return three_taps(across, column(image, extent, down, across.first, channel),
-                      column(image, extent, down, min(across.first + 1u, extent.x - 1u), channel),
-                      column(image, extent, down, min(across.first + 2u, extent.x - 1u), channel));
+    return three_taps(across, column(source, down, across.first, channel),
+                      column(source, down, min(across.first + 1u, source.level.width - 1u), channel),
+                      column(source, down, min(across.first + 2u, source.level.width - 1u), channel));
 }
 
 void main()
@@ -91,16 +100,15 @@ void main()
     uint x = packed ? 2u * gl_GlobalInvocationID.x : gl_GlobalInvocationID.x;
     if (x >= level.width || y >= level.height) return;
 
-    LevelDesc above = level_table[image * MAX_LEVELS + p.level - 1u];
-    uvec2 extent = uvec2(above.width, above.height);
+    Source source = Source(images[image], level_table[image * MAX_LEVELS + p.level - 1u]);
     uint at = level.offset + (channel * level.height + y) * level.pitch + x;
     if (packed) {
-        uint left = average_u16(image, extent, x, y, channel);
-        uint right = x + 1u < level.width ? average_u16(image, extent, x + 1u, y, channel) : 0u;
+        uint left = average_u16(source, x, y, channel);
+        uint right = x + 1u < level.width ? average_u16(source, x + 1u, y, channel) : 0u;
         store_word(at >> 1, left | right << 16);
     } else {
-        float mean = p.exact != 0u ? average_exact(image, extent, x, y, channel)
-                                   : average_f32(image, extent, x, y, channel);
+        float mean = p.exact != 0u ? average_exact(source, image, x, y, channel)
+                                   : average_f32(source, x, y, channel);
         store_word(at, floatBitsToUint(mean));
     }
 }

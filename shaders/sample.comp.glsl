@@ -40,42 +40,48 @@ Box box_of(int corner, uint extent, float inv, uint level, uint index)
     return box;
 }
 
-float fetch(uint image, uint level, LevelDesc desc, int x, int y, uint channel)
+struct Source               // the level that a token is read from
 {
-    uint column = uint(clamp(x, 0, int(desc.width) - 1));
-    uint row = uint(clamp(y, 0, int(desc.height) - 1));
-    if (level > 0u) {
-        uint bits = level_bits(desc, p.level_element, column, row, channel);
+    uint level;
+    LevelDesc desc;
+    ImageDesc image;
+};
+
+float fetch(Source source, int x, int y, uint channel)
+{
+    uint column = uint(clamp(x, 0, int(source.desc.width) - 1));
+    uint row = uint(clamp(y, 0, int(source.desc.height) - 1));
+    if (source.level > 0u) {
+        uint bits = level_bits(source.desc, p.level_element, column, row, channel);
         return p.level_element == ELEMENT_F32 ? uintBitsToFloat(bits) : float(bits);
     }
-    ImageDesc source = images[image];
-    uint bits = image_bits(source, column, row, channel);
-    if (source.element == ELEMENT_F32) return uintBitsToFloat(bits);
-    if (source.element == ELEMENT_U16) return float(bits);
+    uint bits = image_bits(source.image, column, row, channel);
+    if (source.image.element == ELEMENT_F32) return uintBitsToFloat(bits);
+    if (source.image.element == ELEMENT_U16) return float(bits);
     return p.linear != 0u ? decode[bits] : float(bits << 8);
 }
 
-float column(Token token, uint level, LevelDesc desc, Box down, int x, uint channel)
+float column(Source source, Box down, int x, uint channel)
 {
-    float base = fetch(token.image, level, desc, x, down.first, channel);
+    float base = fetch(source, x, down.first, channel);
     precise float sum = base;
     for (int y = down.first + 1; y <= down.last; ++y) {
-        precise float weight = float(sample_cover(down.low, down.width, level, y)) * down.scale;
-        precise float difference = fetch(token.image, level, desc, x, y, channel) - base;
+        precise float weight = float(sample_cover(down.low, down.width, source.level, y)) * down.scale;
+        precise float difference = fetch(source, x, y, channel) - base;
         sum = sum + weight * difference;
     }
     return sum;
 }
 
-float texel(Token token, uint level, LevelDesc desc, uint x, uint y, uint channel)
+float texel(Source source, Token token, uint x, uint y, uint channel)
 {
-    Box across = box_of(token.x, token.w, token.inv_w, level, x);
-    Box down = box_of(token.y, token.h, token.inv_h, level, y);
-    float base = column(token, level, desc, down, across.first, channel);
+    Box across = box_of(token.x, token.w, token.inv_w, source.level, x);
+    Box down = box_of(token.y, token.h, token.inv_h, source.level, y);
+    float base = column(source, down, across.first, channel);
     precise float sum = base;
     for (int at = across.first + 1; at <= across.last; ++at) {
-        precise float weight = float(sample_cover(across.low, across.width, level, at)) * across.scale;
-        precise float difference = column(token, level, desc, down, at, channel) - base;
+        precise float weight = float(sample_cover(across.low, across.width, source.level, at)) * across.scale;
+        precise float difference = column(source, down, at, channel) - base;
         sum = sum + weight * difference;
     }
     return sum;
@@ -106,13 +112,12 @@ void main()
     uint part = item % token_items / patch_items;
     uint element = item % patch_items * in_word;
     Token token = tokens[p.first_token + slot];
-    uint level = 0u;
-    LevelDesc desc;
+    Source source;
     if (token.w > 0u) {
-        level = sample_level(token.x, token.y, token.w, token.h, p.cell, p.taps, p.level_max);
+        uint level = sample_level(token.x, token.y, token.w, token.h, p.cell, p.taps, p.level_max);
         // An image smaller than its batch mates has fewer levels: its last one is 1x1 and serves for the rest.
         while (level > 0u && level_table[token.image * MAX_LEVELS + level].width == 0u) --level;
-        desc = level_table[token.image * MAX_LEVELS + level];
+        source = Source(level, level_table[token.image * MAX_LEVELS + level], images[token.image]);
     }
 
     uint word = 0u;
@@ -123,7 +128,7 @@ void main()
         if (token.w == 0u) continue;  // a padding row is zero
         uint x = part % p.merge * p.patch_size + inside % p.patch_size;
         uint y = part / p.merge * p.patch_size + inside / p.patch_size;
-        float value = normalise(texel(token, level, desc, x, y, p.image_channels == 1u ? 0u : channel), channel);
+        float value = normalise(texel(source, token, x, y, p.image_channels == 1u ? 0u : channel), channel);
         if (p.dtype == DTYPE_F32)
             word = floatBitsToUint(value);
         else

@@ -16,6 +16,8 @@ std::vector<const RowKernels*> rows_available()
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
         found.push_back(&avx512::rows());
     if (__builtin_cpu_supports("avx2")) found.push_back(&avx2::rows());
+    require(__builtin_cpu_supports("sse4.2"), "Engine: processor", "one without SSE4.2", "x86-64-v2 or later", "",
+            ErrorKind::unsupported);
 #endif
     found.push_back(&baseline::rows());
     return found;

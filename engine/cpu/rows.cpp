@@ -231,11 +231,15 @@ void interleave(const float* __restrict r, const float* __restrict g, const floa
         const auto red = load<Float4>(r + i), green = load<Float4>(g + i), blue = load<Float4>(b + i);
         const Float4 low = __builtin_shufflevector(red, green, 0, 4, 1, 5);
         const Float4 high = __builtin_shufflevector(red, green, 2, 6, 3, 7);
-        const Float4 texels[4] = {__builtin_shufflevector(low, blue, 0, 1, 4, 4),
-                                  __builtin_shufflevector(low, blue, 2, 3, 5, 5),
-                                  __builtin_shufflevector(high, blue, 0, 1, 6, 6),
-                                  __builtin_shufflevector(high, blue, 2, 3, 7, 7)};
-        std::memcpy(out + 4 * i, texels, sizeof texels);
+        // One store each: gathered into an array first, they would be read back before they had been written.
+        const Float4 t0 = __builtin_shufflevector(low, blue, 0, 1, 4, 4);
+        const Float4 t1 = __builtin_shufflevector(low, blue, 2, 3, 5, 5);
+        const Float4 t2 = __builtin_shufflevector(high, blue, 0, 1, 6, 6);
+        const Float4 t3 = __builtin_shufflevector(high, blue, 2, 3, 7, 7);
+        std::memcpy(out + 4 * i, &t0, sizeof t0);
+        std::memcpy(out + 4 * i + 4, &t1, sizeof t1);
+        std::memcpy(out + 4 * i + 8, &t2, sizeof t2);
+        std::memcpy(out + 4 * i + 12, &t3, sizeof t3);
     }
     for (; i < n; ++i) out[4 * i] = r[i], out[4 * i + 1] = g[i], out[4 * i + 2] = b[i], out[4 * i + 3] = 0;
 }

@@ -87,6 +87,7 @@ void copy_row(std::byte* to, const std::byte* from, std::uint32_t size)
 // One level of one image as rows of elements: `planes` rows of interleaved pixels, or one row per channel.
 struct Source {
     const std::byte* data;
+    const std::byte* end;          // of what may be read
     std::uint32_t width, height, planes, channels;
     std::uint64_t row_stride, plane_stride;
     std::uint32_t pixel_elements;  // elements from texel to texel within a row
@@ -100,14 +101,17 @@ Source source_of(const Pyramid& pyramid, std::uint32_t index, std::uint32_t leve
         const ImageView& view = pyramid.image.views[index];
         const std::uint32_t size = element_size(view.element);
         const bool interleaved = channels == 1 || view.channel_stride == size;
-        return {view.data, view.width, view.height, interleaved ? 1 : channels, channels, view.row_stride,
-                view.channel_stride, std::uint32_t(view.pixel_stride / size), view.element};
+        const std::byte* last = view.data + (view.height - 1) * view.row_stride +
+                                (view.width - 1) * view.pixel_stride + (channels - 1) * view.channel_stride;
+        return {view.data, last + size, view.width, view.height, interleaved ? 1 : channels, channels,
+                view.row_stride, view.channel_stride, std::uint32_t(view.pixel_stride / size), view.element};
     }
     const shared::LevelDesc& desc = pyramid.table[index * MAX_LEVELS + level];
     const std::uint32_t size = element_size(pyramid.element);
-    return {pyramid.levels->host() + std::uint64_t(desc.offset) * size, desc.width, desc.height, channels,
-            channels, std::uint64_t(desc.pitch) * size, std::uint64_t(desc.pitch) * desc.height * size, 1,
-            pyramid.element};
+    const std::byte* data = pyramid.levels->host();
+    return {data + std::uint64_t(desc.offset) * size, data + pyramid.levels->size(), desc.width, desc.height,
+            channels, channels, std::uint64_t(desc.pitch) * size,
+            std::uint64_t(desc.pitch) * desc.height * size, 1, pyramid.element};
 }
 
 // Scratch of one thread, kept while it works through its tokens.
@@ -168,8 +172,8 @@ const std::byte* Sampler::row(const Source& source, std::uint32_t plane, std::in
 
     const std::uint32_t n = std::uint32_t(x_.high - x_.low);
     const std::uint32_t texel = decode ? 2 * source.pixel_elements : pixel;
-    const std::size_t slot_bytes = (std::size_t(n) * texel + 63) / 64 * 64;
-    if (edge_.size() < slot_bytes * (y_.taps + 1)) edge_.resize(slot_bytes * (y_.taps + 1));
+    const std::size_t slot_bytes = (std::size_t(n) * texel + 127) / 64 * 64;  // 16 elements of room
+    if (edge_.size() < slot_bytes * y_.taps) edge_.resize(slot_bytes * y_.taps);
     std::byte* to = edge_.data() + slot_bytes * slot;
     // Only the channels are copied: the last pixel of a row need not own all of its stride.
     const std::uint32_t used = source.planes > 1 ? 1 : source.channels;
@@ -190,14 +194,21 @@ void Sampler::vertical(const Source& source, std::uint32_t line)
     const std::uint32_t columns = std::uint32_t(x_.high - x_.low);
     // The last pixel counts its channels only: what follows them may not be the caller's to read.
     const std::uint32_t used = source.planes > 1 ? 1 : source.channels;
-    const std::uint32_t n = (columns - 1) * source.pixel_elements + used;
+    const std::uint32_t exact = (columns - 1) * source.pixel_elements + used;
+    // Whole vectors where what follows the row may be read: an overlapping last one would stall the next step.
+    const std::uint32_t whole = (exact + ROOM - 1) / ROOM * ROOM;
     const Element element = p_.linear && level_ == 0 ? Element::u16 : source.element;
-    const std::size_t plane_room = std::size_t(columns) * source.pixel_elements + ROOM;
+    const std::size_t plane_room = std::size_t(whole) + ROOM;
     if (planes_.size() < plane_room * source.planes) planes_.resize(plane_room * source.planes);
     pointers_.resize(y_.taps);
     for (std::uint32_t plane = 0; plane < source.planes; ++plane) {
-        for (std::uint32_t k = 0; k < y_.count[line]; ++k)
+        std::uint32_t n = whole;
+        for (std::uint32_t k = 0; k < y_.count[line]; ++k) {
             pointers_[k] = row(source, plane, y_.first[line] + int(k), k);
+            const bool made = !edge_.empty() && pointers_[k] >= edge_.data() &&
+                              pointers_[k] < edge_.data() + edge_.size();
+            if (!made && source.end - pointers_[k] < std::int64_t(whole) * element_size(source.element)) n = exact;
+        }
         float* to = planes_.data() + plane_room * plane;
         if (element == Element::u8)
             blend(rows_.blend_u8, line, n, to);

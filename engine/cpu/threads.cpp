@@ -4,10 +4,26 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <atomic>
+#include <chrono>
 #include <exception>
 
 namespace foveate::cpu {
+
+namespace {
+
+// Waking a sleeping thread costs as much as a small image: a worker watches for the next loop this long first.
+constexpr auto WATCH = std::chrono::microseconds(50);
+
+void pause()
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#else
+    std::this_thread::yield();
+#endif
+}
+
+}  // namespace
 
 struct Threads::Loop {
     Loop(std::uint32_t steps, const std::function<void(std::uint32_t)>& step) : step(step), steps(steps) {}
@@ -63,6 +79,13 @@ void Threads::work()
         // The loop is off the list before its helpers are counted down, so nobody joins a finished one.
         loops_.remove(loop);
         if (--loop->helpers == 0) loop->left.notify_one();
+        if (stop_ || !loops_.empty()) continue;
+
+        const std::uint32_t seen = posted_.load(std::memory_order_relaxed);
+        lock.unlock();
+        const auto end = std::chrono::steady_clock::now() + WATCH;
+        while (posted_.load(std::memory_order_relaxed) == seen && std::chrono::steady_clock::now() < end) pause();
+        lock.lock();
     }
 }
 
@@ -74,6 +97,7 @@ void Threads::run(std::uint32_t steps, const std::function<void(std::uint32_t)>&
         {
             std::lock_guard lock(mutex_);
             loops_.push_back(&loop);
+            posted_.fetch_add(1, std::memory_order_relaxed);
         }
         if (steps == 2)
             wake_.notify_one();

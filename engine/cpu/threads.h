@@ -3,6 +3,7 @@
 // caller works on its own loop too, so a loop ends even when every worker is busy elsewhere.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -34,6 +35,7 @@ private:
     std::list<Loop*> loops_;
     std::mutex mutex_;
     std::condition_variable wake_;
+    std::atomic<std::uint32_t> posted_{0};  // loops handed in so far: what an idle worker watches for a moment
     bool stop_ = false;
 };
 

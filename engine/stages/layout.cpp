@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 #include <string>
 
 #include "engine/limits.h"
@@ -40,8 +41,9 @@ std::vector<GazePoint> gaze_of(const LayoutSpec& spec, std::uint32_t index, std:
     if (spec.gaze.empty()) return {{width * 0.5, height * 0.5}};
     std::vector<GazePoint> points;
     for (const Gaze& gaze : spec.gaze[spec.gaze.size() == 1 ? 0 : index]) {
-        std::string got = "(";
-        got.append(std::to_string(gaze.x)).append(", ").append(std::to_string(gaze.y)).append(")");
+        std::ostringstream text;
+        text << '(' << gaze.x << ", " << gaze.y << ')';
+        const std::string got = text.str();
         require(std::isfinite(gaze.x) && std::isfinite(gaze.y), "layout: gaze", got, "finite numbers");
         GazePoint point{gaze.x, gaze.y};
         if (!spec.gaze_in_px) point = {gaze.x * width, gaze.y * height};
@@ -52,6 +54,14 @@ std::vector<GazePoint> gaze_of(const LayoutSpec& spec, std::uint32_t index, std:
         points.push_back({std::clamp(point.x, 0.0, double(width)), std::clamp(point.y, 0.0, double(height))});
     }
     return points;
+}
+
+std::uint32_t rate_code(double texel_w, double texel_h)
+{
+    const auto side = [](double texel) {
+        return std::uint32_t(std::clamp(std::lround(std::log2(texel / FIXED_ONE)), 0l, 3l));
+    };
+    return side(texel_w) << 2 | side(texel_h);
 }
 
 void add_span(LayoutPlan& plan, LayoutSpan span, std::uint32_t image, std::uint32_t fixation,

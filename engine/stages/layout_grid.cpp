@@ -8,15 +8,6 @@
 
 namespace foveate {
 
-namespace {
-
-std::uint32_t nearest_log2(std::uint64_t extent, std::uint64_t cell)
-{
-    return std::uint32_t(std::max(0l, std::lround(std::log2(double(extent) / double(cell << FIXED_BITS)))));
-}
-
-}  // namespace
-
 LayoutSpan grid_span(std::int64_t x, std::int64_t y, std::uint64_t w, std::uint64_t h, std::uint32_t rows,
                      std::uint32_t columns, std::uint32_t cell)
 {
@@ -32,7 +23,7 @@ LayoutSpan grid_span(std::int64_t x, std::int64_t y, std::uint64_t w, std::uint6
     // A step under 1/65536 px cannot be told from none; a box is never narrower than a texel anyway.
     span.inv_w = float(1.0 / std::max(1u, step_w));
     span.inv_h = float(1.0 / std::max(1u, step_h));
-    span.rate = nearest_log2(w / columns, cell) << 2 | nearest_log2(h / rows, cell);
+    span.rate = rate_code(double(w) / columns / cell, double(h) / rows / cell);
     return span;
 }
 

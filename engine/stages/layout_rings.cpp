@@ -69,7 +69,6 @@ std::vector<LayoutCell> pattern_of(const LayoutSpec& spec)
         const std::int32_t stride = std::int32_t(spec.strides[l]), grid = std::int32_t(spec.grids[l]);
         const std::int32_t inner = l ? std::int32_t(spec.strides[l - 1] * spec.grids[l - 1]) / stride : 0;
         const std::int32_t border = (grid - inner) / 2, origin = (whole - stride * grid) / 2;
-        const auto nearest = std::uint32_t(std::lround(std::log2(stride)));
         for (std::int32_t row = 0; row < grid; ++row)
             for (std::int32_t column = 0; column < grid; ++column) {
                 const bool hole = l > 0 && row >= border && row < border + inner && column >= border &&
@@ -79,7 +78,7 @@ std::vector<LayoutCell> pattern_of(const LayoutSpec& spec)
                 cell.x = origin + stride * column;
                 cell.y = origin + stride * row;
                 cell.stride = std::uint32_t(stride);
-                cell.rate = nearest << 2 | nearest;
+                cell.rate = rate_code(double(stride) * FIXED_ONE, double(stride) * FIXED_ONE);
                 cell.inv = float(1.0 / (double(stride) * FIXED_ONE));
                 cells.push_back(cell);
             }

@@ -31,6 +31,8 @@ std::vector<GazePoint> gaze_of(const LayoutSpec& spec, std::uint32_t index, std:
 std::array<std::uint32_t, 2> grid_from_budget(std::uint32_t width, std::uint32_t height, std::uint32_t budget);
 LayoutSpan grid_span(std::int64_t x, std::int64_t y, std::uint64_t w, std::uint64_t h, std::uint32_t rows,
                      std::uint32_t columns, std::uint32_t cell);
+// The code of the nearest rate to a texel footprint in 1/65536 px: 1, 2, 4 or 8 cells a side, two bits each.
+std::uint32_t rate_code(double texel_w, double texel_h);
 // Spans follow each other; pad_image fills what an image's budget has left with invalid rows.
 void add_span(LayoutPlan& plan, LayoutSpan span, std::uint32_t image, std::uint32_t fixation,
               std::uint32_t width, std::uint32_t height);

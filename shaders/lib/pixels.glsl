@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The images and the pyramid as words. Some drivers bind at most 128 MiB to one name, so each buffer is seen
 // through four windows of that size; constant indices only, for drivers without dynamic buffer indexing.
+// Where both buffers fit the first window, WINDOWS is 1 and the choice is compiled away.
 #define WINDOW_BITS 25u
 #define WINDOW_MASK 0x1ffffffu
+SPECIAL(0, WINDOWS, 4u);
 
 layout(std430, binding = 0) readonly buffer Pixels0 { uint pixels0[]; };
 layout(std430, binding = 1) readonly buffer Pixels1 { uint pixels1[]; };
@@ -17,6 +19,7 @@ layout(std430, binding = 9) readonly buffer LevelTable { LevelDesc level_table[]
 
 uint pixel_word(uint word)
 {
+    if (WINDOWS == 1u) return pixels0[word];
     uint at = word & WINDOW_MASK;
     switch (word >> WINDOW_BITS) {
     case 0u: return pixels0[at];
@@ -28,6 +31,7 @@ uint pixel_word(uint word)
 
 uint level_word(uint word)
 {
+    if (WINDOWS == 1u) return levels0[word];
     uint at = word & WINDOW_MASK;
     switch (word >> WINDOW_BITS) {
     case 0u: return levels0[at];

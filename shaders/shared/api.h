@@ -23,8 +23,10 @@ inline int find_msb(uint value) { return 31 - std::countl_zero(value); }
 #define find_msb findMSB
 #ifdef VULKAN
 #define PARAMS(T) layout(push_constant, std430) uniform Params { T p; }
+#define SPECIAL(ID, NAME, VALUE) layout(constant_id = ID) const uint NAME = VALUE
 #else
 #define PARAMS(T) layout(std140, binding = 15) uniform Params { T p; }
+#define SPECIAL(ID, NAME, VALUE) const uint NAME = VALUE
 #endif
 #endif
 

@@ -11,11 +11,11 @@ struct Token                // 12 words; px in 1/65536
     int y;
     uint w;                 // footprint; 0 in a padding row
     uint h;
-    float inv_w;            // 1 / floor(w / cell) and 1 / floor(h / cell), made by the host
+    float inv_w;            // 1 / texel footprint of its span in 1/65536 px, made by the host
     float inv_h;
     uint image;
     uint fixation;
-    uint rate;              // log2 w << 2 | log2 h of the footprint in cells, where it is a power of two
+    uint rate;              // log2 w << 2 | log2 h of the footprint in cells, the nearest of 1, 2, 4 and 8
     uint valid;             // 1: overlaps the image
     uint row;               // index within its image
     uint level;             // pyramid level it is read from; known once a sample stage has run
