@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Vulkan backend as the rest of the engine sees it: no Vulkan header is needed to call it. A build without
+// Vulkan headers or a GLSL compiler has the same functions; they answer that there is no such backend.
+//
+// Environment:
+//   FOVEATE_VULKAN_LIBRARY  the loader, or one driver, to open instead of libvulkan.so.1
+//   FOVEATE_VULKAN_STAGING  1: copy as for a discrete GPU even where memory is shared; for tests
+//   FOVEATE_CACHE_DIR       where compiled pipelines are kept; empty: nowhere; unset: the user's cache folder
+#pragma once
+
+#include "engine/backend.h"
+#include "engine/vulkan/fault.h"
+
+namespace foveate {
+
+// Every device, usable or not, with every reason against it. Never throws for want of a driver. The index a
+// device selector may give is the position in this list.
+std::vector<Candidate> vulkan_candidates();
+
+// A backend on the device that the selector names: a UUID in hex, an index, or a part of the device's name in
+// any case; empty: the first usable one. memory_budget in bytes, 0: limits::MEMORY_BUDGET or the device's
+// heap, whichever is less.
+Ref<Backend> make_vulkan_backend(const std::string& device_selector, std::uint64_t memory_budget);
+
+}  // namespace foveate

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// One instance per backend, and the adapters it sees: each with every reason against it, so that a message can
+// name them all.
+#pragma once
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "engine/backend.h"
+#include "engine/vulkan/loader.h"
+
+namespace foveate::vulkan {
+
+// What our shaders and plumbing need of a device, beyond what the specification already promises.
+inline constexpr std::uint32_t NEED_PUSH_CONSTANTS = 128;
+inline constexpr std::uint32_t NEED_INVOCATIONS = 128;
+inline constexpr std::uint32_t NEED_STORAGE_BUFFERS = 16;              // in one shader
+inline constexpr std::uint32_t NEED_STORAGE_BUFFER_RANGE = 128u << 20;  // bytes: one window
+
+class Instance : public Counted {
+public:
+    explicit Instance(const Library& library);
+    ~Instance() override;
+
+    VkInstance handle() const { return handle_; }
+    std::uint32_t version() const { return version_; }
+    bool debug_utils() const { return debug_utils_; }
+    std::uint64_t messages() const { return messages_; }
+
+    InstanceTable vk;
+
+private:
+    void destroy();
+
+    std::uint32_t version_ = 0;
+    bool debug_utils_ = false;
+    VkInstance handle_ = VK_NULL_HANDLE;
+    VkDebugUtilsMessengerEXT messenger_ = VK_NULL_HANDLE;
+    std::atomic<std::uint64_t> messages_{0};
+};
+
+struct Adapter {
+    VkPhysicalDevice handle = VK_NULL_HANDLE;
+    std::string name, driver, uuid, driver_uuid;     // UUIDs as 32 hex digits
+    VkPhysicalDeviceProperties properties{};
+    std::uint64_t allocation_max = 0;                // bytes in one VkDeviceMemory
+    std::uint32_t queue_family = 0;
+    bool software = false;
+    bool timeline_core = false;                      // in 1.2; else by VK_KHR_timeline_semaphore
+    std::vector<std::string> reasons;                // against it; empty: usable
+
+    bool usable() const { return reasons.empty(); }
+};
+
+// Every adapter of the instance, as it enumerates them.
+std::vector<Adapter> adapters(const Instance& instance);
+
+struct Choice {
+    Ref<Instance> instance;
+    Adapter adapter;
+};
+
+// The adapter that `selector` names: a UUID, an index into vulkan_candidates(), a part of a name; empty: the
+// first usable one. Throws ErrorKind::unsupported naming every adapter with every reason.
+Choice choose_adapter(const std::string& selector);
+
+}  // namespace foveate::vulkan

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// A VkDevice with its table, its one queue and its memory. Counted: the blocks hold it, so that a DLPack
+// consumer may outlive the backend; whoever lets go last, on whatever thread, destroys it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <mutex>
+
+#include "engine/vulkan/context.h"
+#include "engine/vulkan/error.h"
+#include "engine/vulkan/memory.h"
+
+namespace foveate::vulkan {
+
+// A Vulkan object of one device, destroyed with its owner.
+template <class T>
+class Owned {
+    using Destroy = void(VKAPI_PTR*)(VkDevice, T, const VkAllocationCallbacks*);
+
+public:
+    Owned() = default;
+    Owned(VkDevice device, Destroy destroy, T object) : device_(device), destroy_(destroy), object_(object) {}
+    Owned(Owned&& other) noexcept { swap(other); }
+    Owned& operator=(Owned&& other) noexcept
+    {
+        Owned moved(std::move(other));
+        swap(moved);
+        return *this;
+    }
+    ~Owned()
+    {
+        if (object_) destroy_(device_, object_, nullptr);
+    }
+    T get() const { return object_; }
+
+private:
+    void swap(Owned& other)
+    {
+        std::swap(device_, other.device_);
+        std::swap(destroy_, other.destroy_);
+        std::swap(object_, other.object_);
+    }
+
+    VkDevice device_ = VK_NULL_HANDLE;
+    Destroy destroy_ = nullptr;
+    T object_ = VK_NULL_HANDLE;
+};
+
+class Device : public Counted {
+public:
+    Device(Choice choice, std::uint64_t memory_budget, const void* owner);
+    ~Device() override;
+
+    VkDevice handle() const { return handle_; }
+    const Adapter& adapter() const { return choice_.adapter; }
+    const VkPhysicalDeviceLimits& limits() const { return choice_.adapter.properties.limits; }
+    const Instance& instance() const { return *choice_.instance; }
+
+    // In a child of fork() the driver's threads are gone: nothing of the device may be touched, not even
+    // destroyed.
+    bool forked() const;
+
+    // Hands one command buffer to the queue; the fence and the timeline's next value are signalled when it is
+    // done. Returns that value. Safe from any thread.
+    std::uint64_t submit(VkCommandBuffer commands, VkFence fence);
+
+    // create(info) with its destroyer, checked.
+    template <class T, class Create, class Destroy, class Info>
+    Owned<T> own(const Entry<Create>& create, const Entry<Destroy>& destroy, const Info& info,
+                 const char* doing) const
+    {
+        T object = VK_NULL_HANDLE;
+        check(create(handle_, &info, nullptr, &object), doing);
+        return Owned<T>(handle_, destroy.call, object);
+    }
+
+    DeviceTable vk;
+    Memory memory;
+
+private:
+    void create();
+    void last_release() override;
+
+    Choice choice_;
+    const pid_t process_;
+    VkDevice handle_ = VK_NULL_HANDLE;
+    VkQueue queue_ = VK_NULL_HANDLE;
+    std::mutex queue_mutex_;
+    Owned<VkSemaphore> timeline_;
+    std::uint64_t timeline_value_ = 0;
+};
+
+}  // namespace foveate::vulkan

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "engine/vulkan/stages.h"
+
+namespace foveate::vulkan {
+
+Layout VulkanBackend::layout(Record& record, const LayoutPlan& plan)
+{
+    VulkanRecord& recording = this->recording(record);
+    const std::uint64_t count = std::uint64_t(plan.image_count) * plan.rows;
+    const std::uint64_t range = device_->limits().maxStorageBufferRange;
+    check_range("layout: tokens", count * sizeof(Token), range);
+    check_range("layout: spans", plan.spans.size() * sizeof(LayoutSpan), range);
+    check_range("layout: pattern", plan.cells.size() * sizeof(LayoutCell), range);
+
+    Layout layout;
+    layout.image_count = plan.image_count;
+    layout.rows = plan.rows;
+    layout.cell = plan.cell;
+    layout.fixations = plan.fixations;
+    layout.step_max = plan.step_max;
+    layout.sizes = plan.sizes;
+    const Ref<Buffer> tokens = recording.buffer(Use::device, count * sizeof(Token));
+    layout.tokens = tokens;
+    if (count == 0) return layout;
+
+    const Program& program = this->program("layout");
+    // One row of groups: the shader counts along x alone.
+    const Groups groups{std::uint32_t((count + program.invocations() - 1) / program.invocations()), 1, 1};
+    check_groups(program, groups);
+    const Ref<Buffer> spans = recording.upload(plan.spans.data(), plan.spans.size() * sizeof(LayoutSpan));
+    Ref<Buffer> cells;
+    if (!plan.cells.empty()) cells = recording.upload(plan.cells.data(), plan.cells.size() * sizeof(LayoutCell));
+    shared::LayoutParams params{};
+    params.token_count = std::uint32_t(count);
+    params.span_count = std::uint32_t(plan.spans.size());
+    const Binding bindings[] = {{"Spans", spans.get()}, {"Cells", cells.get()}, {"Tokens", tokens.get()}};
+    recording.begin_stage();
+    recording.dispatch(program, bytes_of(params), bindings, groups);
+    return layout;
+}
+
+}  // namespace foveate::vulkan

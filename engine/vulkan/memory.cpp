@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/vulkan/memory.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+
+#include "engine/limits.h"
+#include "engine/vulkan/device.h"
+
+namespace foveate::vulkan {
+
+namespace {
+
+constexpr std::uint64_t PAGE = 4096;
+constexpr std::uint64_t POOL_MAX = 1ull << 30;  // bytes kept for reuse, at most half of the budget
+
+constexpr VkMemoryPropertyFlags MAPPED = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+
+std::uint64_t whole_pages(std::uint64_t size) { return (std::max<std::uint64_t>(size, 1) + PAGE - 1) / PAGE * PAGE; }
+
+// Eight classes to every doubling: a block is at most an eighth larger than asked for, from 32 KiB on.
+std::uint64_t size_class(std::uint64_t size)
+{
+    const std::uint64_t pages = whole_pages(size);
+    const std::uint64_t step = std::max(PAGE, std::bit_floor(pages) / 8);
+    return (pages + step - 1) / step * step;
+}
+
+bool staging_forced()
+{
+    const char* value = std::getenv("FOVEATE_VULKAN_STAGING");
+    return value && value[0] == '1';
+}
+
+// The first type with all of `wanted`, else the first with all of `needed`.
+int memory_type(const VkPhysicalDeviceMemoryProperties& memory, VkMemoryPropertyFlags needed,
+                VkMemoryPropertyFlags wanted)
+{
+    for (VkMemoryPropertyFlags flags : {needed | wanted, needed})
+        for (std::uint32_t i = 0; i < memory.memoryTypeCount; ++i)
+            if ((memory.memoryTypes[i].propertyFlags & flags) == flags) return int(i);
+    return -1;
+}
+
+}  // namespace
+
+void Buffer::last_release()
+{
+    // Moved out first: a buffer that waits in the pool must not keep its device alive.
+    Ref<Device> device = std::move(device_);
+    if (device->forked()) {
+        device.detach();
+        return;
+    }
+    device->memory.give_back(this);
+}
+
+void Memory::open(std::uint64_t budget, const void* owner)
+{
+    owner_ = owner;
+    VkPhysicalDeviceMemoryProperties memory{};
+    device_.instance().vk.GetPhysicalDeviceMemoryProperties(device_.adapter().handle, &memory);
+    const VkPhysicalDeviceType type = device_.adapter().properties.deviceType;
+    const VkMemoryPropertyFlags unified =
+        VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | MAPPED | VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
+    const int one = memory_type(memory, unified, 0);
+    shared_ = one >= 0 && !staging_forced() &&
+              (type == VK_PHYSICAL_DEVICE_TYPE_CPU || type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU);
+    const int found[USE_COUNT] = {
+        shared_ ? one : memory_type(memory, 0, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT),
+        shared_ ? one : memory_type(memory, MAPPED, 0),
+        shared_ ? one : memory_type(memory, MAPPED, VK_MEMORY_PROPERTY_HOST_CACHED_BIT),
+    };
+    for (std::uint32_t use = 0; use < USE_COUNT; ++use) {
+        require(found[use] >= 0, "Engine: Vulkan memory types", "none", "a host-visible, coherent one",
+                "Use backend=\"cpu\".", ErrorKind::unsupported);
+        types_[use] = std::uint32_t(found[use]);
+    }
+    const std::uint64_t heap = memory.memoryHeaps[memory.memoryTypes[types_[0]].heapIndex].size;
+    budget_ = budget ? budget : std::min<std::uint64_t>(limits::MEMORY_BUDGET, heap);
+    pool_max_ = std::min(budget_ / 2, POOL_MAX);
+}
+
+Ref<Buffer> Memory::acquire(Use use, std::uint64_t size)
+{
+    if (shared_) use = Use::device;
+    std::uint64_t capacity = size_class(size);
+    if (capacity > device_.adapter().allocation_max) capacity = whole_pages(size);
+    require(capacity <= device_.adapter().allocation_max, "memory: block", std::to_string(size) + " bytes",
+            "at most " + std::to_string(device_.adapter().allocation_max), "Use fewer images a call.",
+            ErrorKind::memory);
+
+    Buffer* buffer = nullptr;
+    {
+        std::lock_guard lock(mutex_);
+        buffer = take(use, capacity);
+        if (!buffer) {
+            const auto fits = [&] {
+                if (used_ + capacity > budget_) trim(0, capacity > budget_ ? 0 : budget_ - capacity);
+                return used_ + capacity <= budget_;
+            };
+            if (!fits()) {
+                capacity = whole_pages(size);
+                fits();
+            }
+            require(used_ + capacity <= budget_, "memory: budget", used_ + capacity,
+                    "at most " + std::to_string(budget_) + " bytes",
+                    "Use fewer images a call, release earlier results, or raise memory_budget.",
+                    ErrorKind::memory);
+            used_ += capacity;
+            peak_ = std::max(peak_, used_);
+        }
+    }
+    if (!buffer) buffer = create(use, capacity);
+    buffer->size_ = size;
+    buffer->owner_ = owner_;
+    device_.retain();
+    buffer->device_ = Ref<Device>(&device_);
+    return Ref<Buffer>(buffer);
+}
+
+// Newest first: what was used last is likeliest to be in a cache.
+Buffer* Memory::take(Use use, std::uint64_t capacity)
+{
+    for (std::size_t i = pool_.size(); i-- > 0;) {
+        Buffer* buffer = pool_[i];
+        if (buffer->use_ != use || buffer->capacity_ != capacity) continue;
+        pool_.erase(pool_.begin() + std::ptrdiff_t(i));
+        pooled_ -= capacity;
+        buffer->revive();
+        return buffer;
+    }
+    return nullptr;
+}
+
+// Its bytes are in used_ already; given back when this throws.
+Buffer* Memory::create(Use use, std::uint64_t capacity)
+{
+    Buffer* buffer = nullptr;
+    try {
+        buffer = new Buffer;
+        buffer->use_ = use;
+        buffer->capacity_ = capacity;
+        const DeviceTable& vk = device_.vk;
+        VkBufferCreateInfo info{VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO};
+        info.size = capacity;
+        info.usage = VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
+        if (use == Use::device) info.usage |= VK_BUFFER_USAGE_STORAGE_BUFFER_BIT;
+        check(vk.CreateBuffer(device_.handle(), &info, nullptr, &buffer->handle_), "create a buffer");
+        VkMemoryRequirements needs{};
+        vk.GetBufferMemoryRequirements(device_.handle(), buffer->handle_, &needs);
+        const std::uint32_t type = types_[std::uint32_t(use)];
+        require(needs.memoryTypeBits >> type & 1u, "vulkan: memory type", type, "one that buffers may use",
+                "Use another device, or backend=\"cpu\".", ErrorKind::device);
+        VkMemoryAllocateInfo allocate{VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO};
+        allocate.allocationSize = needs.size;
+        allocate.memoryTypeIndex = type;
+        VkResult result = vk.AllocateMemory(device_.handle(), &allocate, nullptr, &buffer->memory_);
+        if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY) {
+            std::unique_lock lock(mutex_);
+            if (!pool_.empty()) {  // others may be using the device: what we hold unused, it can have
+                trim(0, 0);
+                lock.unlock();
+                result = vk.AllocateMemory(device_.handle(), &allocate, nullptr, &buffer->memory_);
+            }
+        }
+        check(result, "allocate memory");
+        check(vk.BindBufferMemory(device_.handle(), buffer->handle_, buffer->memory_, 0), "bind memory");
+        if (shared_ || use != Use::device) {
+            void* mapped = nullptr;
+            check(vk.MapMemory(device_.handle(), buffer->memory_, 0, VK_WHOLE_SIZE, 0, &mapped), "map memory");
+            buffer->host_ = static_cast<std::byte*>(mapped);
+        }
+        return buffer;
+    } catch (...) {
+        std::lock_guard lock(mutex_);
+        if (buffer)
+            destroy(buffer);
+        else
+            used_ -= capacity;
+        throw;
+    }
+}
+
+void Memory::destroy(Buffer* buffer)
+{
+    used_ -= buffer->capacity_;
+    device_.vk.DestroyBuffer(device_.handle(), buffer->handle_, nullptr);
+    device_.vk.FreeMemory(device_.handle(), buffer->memory_, nullptr);
+    delete buffer;
+}
+
+// Frees the longest unused until at most pooled_max bytes are pooled, or at most used_max allocated.
+void Memory::trim(std::uint64_t pooled_max, std::uint64_t used_max)
+{
+    std::size_t count = 0;
+    while (count < pool_.size() && pooled_ > pooled_max && used_ > used_max) {
+        pooled_ -= pool_[count]->capacity_;
+        destroy(pool_[count++]);
+    }
+    pool_.erase(pool_.begin(), pool_.begin() + std::ptrdiff_t(count));
+}
+
+void Memory::give_back(Buffer* buffer)
+{
+    std::lock_guard lock(mutex_);
+    if (!closed_ && buffer->capacity_ <= pool_max_) {
+        try {
+            pool_.push_back(buffer);
+            pooled_ += buffer->capacity_;
+            trim(pool_max_, 0);
+            return;
+        } catch (const std::bad_alloc&) {  // no room to remember it by: free it
+        }
+    }
+    destroy(buffer);
+}
+
+void Memory::close()
+{
+    std::lock_guard lock(mutex_);
+    closed_ = true;
+    trim(0, 0);
+}
+
+std::uint64_t Memory::used() const
+{
+    std::lock_guard lock(mutex_);
+    return used_;
+}
+
+std::uint64_t Memory::peak() const
+{
+    std::lock_guard lock(mutex_);
+    return peak_;
+}
+
+}  // namespace foveate::vulkan

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory: buffers in a pool by size class, under a budget of our own, since drivers promise more than there is.
+//   shared memory (software devices, integrated GPUs): every buffer is mapped, nothing is staged;
+//   otherwise: device-local buffers, and mapped ones to copy through.
+#pragma once
+
+#include <mutex>
+#include <vector>
+
+#include "engine/types.h"
+#include "engine/vulkan/loader.h"
+
+namespace foveate::vulkan {
+
+class Device;
+
+enum class Use : std::uint32_t {
+    device,    // what shaders read and write; mapped as well on shared memory
+    upload,    // written by the host once
+    readback,  // read by the host, cached
+};
+inline constexpr std::uint32_t USE_COUNT = 3;
+
+// One VkBuffer with its own VkDeviceMemory. The last release gives it back to the pool; a buffer in the pool
+// does not hold the device.
+class Buffer final : public Block {
+public:
+    std::byte* host() override { return host_; }
+    VkBuffer handle() const { return handle_; }
+    const Device* device() const { return device_.get(); }
+
+private:
+    friend class Memory;
+    void last_release() override;
+
+    Ref<Device> device_;
+    Use use_ = Use::device;
+    std::uint64_t capacity_ = 0;
+    VkBuffer handle_ = VK_NULL_HANDLE;
+    VkDeviceMemory memory_ = VK_NULL_HANDLE;
+    std::byte* host_ = nullptr;
+};
+
+// Safe from any thread.
+class Memory {
+public:
+    explicit Memory(Device& device) : device_(device) {}
+    // `owner`: the backend that blocks name as theirs.
+    void open(std::uint64_t budget, const void* owner);
+
+    // At least one byte. Throws ErrorKind::memory over the budget or when the device has no more.
+    Ref<Buffer> acquire(Use use, std::uint64_t size);
+
+    bool shared() const { return shared_; }          // every Use is the same mapped memory
+    std::uint64_t budget() const { return budget_; }
+    std::uint64_t used() const;                      // bytes allocated, pooled ones included
+    std::uint64_t peak() const;
+
+    // Frees the pool, and from now on every buffer with its last release.
+    void close();
+
+private:
+    friend class Buffer;
+    Buffer* take(Use use, std::uint64_t capacity);
+    Buffer* create(Use use, std::uint64_t capacity);
+    void destroy(Buffer* buffer);
+    void trim(std::uint64_t pooled_max, std::uint64_t used_max);
+    void give_back(Buffer* buffer);
+
+    Device& device_;
+    const void* owner_ = nullptr;
+    bool shared_ = false;
+    std::uint32_t types_[USE_COUNT] = {};
+    std::uint64_t budget_ = 0, pool_max_ = 0;
+
+    mutable std::mutex mutex_;
+    bool closed_ = false;
+    std::vector<Buffer*> pool_;                      // free ones, longest unused first
+    std::uint64_t pooled_ = 0, used_ = 0, peak_ = 0;
+};
+
+}  // namespace foveate::vulkan

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/vulkan/program.h"
+
+#include <algorithm>
+
+namespace foveate::vulkan {
+
+namespace {
+
+constexpr std::uint32_t SPECIAL_WINDOWS = 0;  // the constant's number in shaders/lib/pixels.glsl
+
+}  // namespace
+
+Program::Program(const Device& device, const Shader& shader, std::uint32_t windows, VkPipelineCache cache)
+    : name_(shader.name), windows_(windows), reflection_(reflect(shader.words, shader.name))
+{
+    const VkPhysicalDeviceLimits& limits = device.limits();
+    bool fits = invocations() <= limits.maxComputeWorkGroupInvocations &&
+                reflection_.params_size <= limits.maxPushConstantsSize &&
+                reflection_.slots.size() <= limits.maxPerStageDescriptorStorageBuffers;
+    for (int axis = 0; axis < 3; ++axis)
+        fits = fits && reflection_.local[axis] <= limits.maxComputeWorkGroupSize[axis];
+    require(fits, std::string("Engine: shader ") + name_, "one over this device's limits", "one within them",
+            "Use another device, or backend=\"cpu\".", ErrorKind::unsupported);
+
+    std::vector<VkDescriptorSetLayoutBinding> bindings;
+    for (const Slot& slot : reflection_.slots)
+        bindings.push_back(
+            {slot.binding, VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 1, VK_SHADER_STAGE_COMPUTE_BIT, nullptr});
+    VkDescriptorSetLayoutCreateInfo set{VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO};
+    set.bindingCount = std::uint32_t(bindings.size());
+    set.pBindings = bindings.data();
+    set_layout_ = device.own<VkDescriptorSetLayout>(device.vk.CreateDescriptorSetLayout,
+                                                    device.vk.DestroyDescriptorSetLayout, set,
+                                                    "create a descriptor set layout");
+
+    const VkPushConstantRange range{VK_SHADER_STAGE_COMPUTE_BIT, 0, reflection_.params_size};
+    const VkDescriptorSetLayout set_layout = set_layout_.get();
+    VkPipelineLayoutCreateInfo layout{VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO};
+    layout.setLayoutCount = 1;
+    layout.pSetLayouts = &set_layout;
+    layout.pushConstantRangeCount = reflection_.params_size ? 1 : 0;
+    layout.pPushConstantRanges = &range;
+    layout_ = device.own<VkPipelineLayout>(device.vk.CreatePipelineLayout, device.vk.DestroyPipelineLayout,
+                                           layout, "create a pipeline layout");
+
+    VkShaderModuleCreateInfo code{VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO};
+    code.codeSize = shader.words.size_bytes();
+    code.pCode = shader.words.data();
+    const auto module = device.own<VkShaderModule>(device.vk.CreateShaderModule, device.vk.DestroyShaderModule,
+                                                   code, "create a shader module");
+    VkComputePipelineCreateInfo info{VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO};
+    info.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
+    info.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;
+    info.stage.module = module.get();
+    info.stage.pName = reflection_.entry.c_str();
+    const VkSpecializationMapEntry entry{SPECIAL_WINDOWS, 0, sizeof windows_};
+    const VkSpecializationInfo special{1, &entry, sizeof windows_, &windows_};
+    info.stage.pSpecializationInfo = &special;
+    info.layout = layout_.get();
+    VkPipeline pipeline = VK_NULL_HANDLE;
+    check(device.vk.CreateComputePipelines(device.handle(), cache, 1, &info, nullptr, &pipeline),
+          "create a pipeline");
+    pipeline_ = Owned<VkPipeline>(device.handle(), device.vk.DestroyPipeline.call, pipeline);
+}
+
+bool Program::looks_through(const char* block) const
+{
+    return std::ranges::any_of(reflection_.slots, [&](const Slot& slot) { return slot.name == block; });
+}
+
+}  // namespace foveate::vulkan

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// A compute pipeline with everything reflection says of it, and the cache that keeps compiled ones on disk.
+// Programs are made with the backend, never for a request: some drivers leak a little with each.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "engine/vulkan/device.h"
+#include "engine/vulkan/spirv.h"
+
+namespace foveate::vulkan {
+
+struct Shader {
+    const char* name;
+    std::span<const std::uint32_t> words;
+};
+
+// Every shader of this build; the build generates it.
+std::span<const Shader> shaders();
+
+class Program {
+public:
+    // `windows`: how many of its windows of pixels and levels the shader looks through, 1 or all.
+    Program(const Device& device, const Shader& shader, std::uint32_t windows, VkPipelineCache cache);
+
+    const char* name() const { return name_; }
+    std::uint32_t windows() const { return windows_; }
+    const Reflection& reflection() const { return reflection_; }
+    bool looks_through(const char* block) const;
+    std::uint32_t invocations() const
+    {
+        return reflection_.local[0] * reflection_.local[1] * reflection_.local[2];
+    }
+    VkDescriptorSetLayout set_layout() const { return set_layout_.get(); }
+    VkPipelineLayout layout() const { return layout_.get(); }
+    VkPipeline pipeline() const { return pipeline_.get(); }
+
+private:
+    const char* name_;
+    std::uint32_t windows_;
+    Reflection reflection_;
+    Owned<VkDescriptorSetLayout> set_layout_;
+    Owned<VkPipelineLayout> layout_;
+    Owned<VkPipeline> pipeline_;
+};
+
+// Pipelines compiled by an earlier process. Whatever is wrong with the file -- missing, cut, of another driver,
+// device or build, not ours -- means starting cold. Nothing is ever reported: it is only a cache.
+class PipelineCache {
+public:
+    PipelineCache(const Device& device, std::span<const Shader> shaders);
+    VkPipelineCache handle() const { return cache_.get(); }
+    // Writes the file again when the driver has something new; atomic, so that readers see all or nothing.
+    void save() const;
+
+private:
+    const Device& device_;
+    std::uint64_t shader_hash_ = 0;
+    std::string folder_, path_;           // empty: no cache on disk
+    std::vector<std::byte> loaded_;
+    Owned<VkPipelineCache> cache_;
+};
+
+}  // namespace foveate::vulkan

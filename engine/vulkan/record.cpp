@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/vulkan/record.h"
+
+#include <cstring>
+
+#include "engine/limits.h"
+
+namespace foveate::vulkan {
+
+namespace {
+
+constexpr std::uint32_t SETS_PER_POOL = 32;
+
+VkPipelineStageFlags stages(std::uint32_t scope)
+{
+    VkPipelineStageFlags flags = 0;
+    if (scope & COMPUTE) flags |= VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
+    if (scope & TRANSFER) flags |= VK_PIPELINE_STAGE_TRANSFER_BIT;
+    if (scope & HOST) flags |= VK_PIPELINE_STAGE_HOST_BIT;
+    return flags;
+}
+
+VkAccessFlags writes(std::uint32_t scope)
+{
+    VkAccessFlags flags = 0;
+    if (scope & COMPUTE) flags |= VK_ACCESS_SHADER_WRITE_BIT;
+    if (scope & TRANSFER) flags |= VK_ACCESS_TRANSFER_WRITE_BIT;
+    return flags;
+}
+
+VkAccessFlags reads_and_writes(std::uint32_t scope)
+{
+    VkAccessFlags flags = writes(scope);
+    if (scope & COMPUTE) flags |= VK_ACCESS_SHADER_READ_BIT;
+    if (scope & TRANSFER) flags |= VK_ACCESS_TRANSFER_READ_BIT;
+    if (scope & HOST) flags |= VK_ACCESS_HOST_READ_BIT;
+    return flags;
+}
+
+}  // namespace
+
+void VulkanRecord::last_release()
+{
+    if (!device().forked()) delete this;
+}
+
+VkCommandBuffer VulkanRecord::commands()
+{
+    if (!recording_) {
+        auto recording = recorder_->take();
+        VkCommandBufferBeginInfo info{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+        info.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
+        check(device().vk.BeginCommandBuffer(recording->commands, &info), "begin recording");
+        recording_ = std::move(recording);
+        // What earlier submissions wrote; also what orders the reuse of their buffers.
+        stage_barrier(COMPUTE | TRANSFER, COMPUTE | TRANSFER);
+        written_ = 0;
+    }
+    return recording_->commands;
+}
+
+Ref<Buffer> VulkanRecord::buffer(Use use, std::uint64_t size)
+{
+    Ref<Buffer> made = device().memory.acquire(use, size);
+    hold(made);
+    return made;
+}
+
+std::byte* VulkanRecord::fill(const Ref<Buffer>& buffer)
+{
+    if (std::byte* host = buffer->host()) return host;
+    const Ref<Buffer> staging = this->buffer(Use::upload, buffer->size());
+    copy(*staging, *buffer, buffer->size());
+    return staging->host();
+}
+
+Ref<Buffer> VulkanRecord::upload(const void* data, std::uint64_t size)
+{
+    Ref<Buffer> made = buffer(Use::device, size);
+    std::byte* host = fill(made);
+    if (size) std::memcpy(host, data, size);
+    return made;
+}
+
+Ref<Buffer> VulkanRecord::read_back(const Ref<Buffer>& buffer)
+{
+    hold(buffer);
+    begin_stage();
+    Ref<Buffer> made = this->buffer(Use::readback, buffer->size());
+    copy(*buffer, *made, buffer->size());
+    return made;
+}
+
+void VulkanRecord::copy(const Buffer& from, const Buffer& to, std::uint64_t size)
+{
+    if (!size) return;
+    const VkBufferCopy region{0, 0, size};
+    device().vk.CmdCopyBuffer(commands(), from.handle(), to.handle(), 1, &region);
+    written_ |= TRANSFER;
+}
+
+void VulkanRecord::stage_barrier(std::uint32_t from, std::uint32_t to)
+{
+    VkMemoryBarrier barrier{VK_STRUCTURE_TYPE_MEMORY_BARRIER};
+    barrier.srcAccessMask = writes(from);
+    barrier.dstAccessMask = reads_and_writes(to);
+    device().vk.CmdPipelineBarrier(commands(), stages(from), stages(to), 0, 1, &barrier, 0, nullptr, 0, nullptr);
+}
+
+void VulkanRecord::begin_stage()
+{
+    if (written_) stage_barrier(written_, COMPUTE | TRANSFER);
+    written_ = 0;
+}
+
+VkDescriptorSet VulkanRecord::descriptor_set(const Program& program)
+{
+    const DeviceTable& vk = device().vk;
+    Recording& recording = *recording_;
+    if (recording.sets_used == recording.set_pools.size() * SETS_PER_POOL) {
+        const VkDescriptorPoolSize size{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, SETS_PER_POOL * NEED_STORAGE_BUFFERS};
+        VkDescriptorPoolCreateInfo info{VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO};
+        info.maxSets = SETS_PER_POOL;
+        info.poolSizeCount = 1;
+        info.pPoolSizes = &size;
+        recording.set_pools.push_back(device().own<VkDescriptorPool>(
+            vk.CreateDescriptorPool, vk.DestroyDescriptorPool, info, "create a descriptor pool"));
+    }
+    const VkDescriptorSetLayout layout = program.set_layout();
+    VkDescriptorSetAllocateInfo info{VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO};
+    info.descriptorPool = recording.set_pools[recording.sets_used / SETS_PER_POOL].get();
+    info.descriptorSetCount = 1;
+    info.pSetLayouts = &layout;
+    VkDescriptorSet set = VK_NULL_HANDLE;
+    check(vk.AllocateDescriptorSets(device().handle(), &info, &set), "allocate a descriptor set");
+    ++recording.sets_used;
+    return set;
+}
+
+void VulkanRecord::write_set(VkDescriptorSet set, const Program& program, std::span<const Binding> bindings) const
+{
+    const std::vector<Slot>& slots = program.reflection().slots;
+    std::vector<VkDescriptorBufferInfo> infos(slots.size());
+    std::vector<VkWriteDescriptorSet> sets(slots.size(), {VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET});
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+        const Binding* found = nullptr;
+        for (const Binding& binding : bindings)
+            if (slots[i].name == binding.name) found = &binding;
+        require(found, std::string("Engine: shader ") + program.name(), "the block " + slots[i].name,
+                "one that its stage binds", "Build foveate again.", ErrorKind::device);
+        const Buffer& buffer = found->buffer ? *found->buffer : recorder_->dummy();
+        const std::uint64_t offset = found->buffer ? found->offset : 0;
+        // Shaders see whole words; a buffer's capacity is whole pages.
+        const std::uint64_t whole = std::max<std::uint64_t>((buffer.size() + 3) / 4 * 4, 4);
+        infos[i] = {buffer.handle(), offset, std::min(found->size, whole - offset)};
+        sets[i].dstSet = set;
+        sets[i].dstBinding = slots[i].binding;
+        sets[i].descriptorCount = 1;
+        sets[i].descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+        sets[i].pBufferInfo = &infos[i];
+    }
+    device().vk.UpdateDescriptorSets(device().handle(), std::uint32_t(sets.size()), sets.data(), 0, nullptr);
+}
+
+void VulkanRecord::dispatch(const Program& program, std::span<const std::byte> params,
+                            std::span<const Binding> bindings, const Groups& groups)
+{
+    const DeviceTable& vk = device().vk;
+    require(params.size() == program.reflection().params_size, std::string("Engine: shader ") + program.name(),
+            program.reflection().params_size, params.size(), "Build foveate again.", ErrorKind::device);
+    const VkCommandBuffer commands = this->commands();
+    const VkDescriptorSet set = descriptor_set(program);
+    write_set(set, program, bindings);
+    const bool labelled = device().instance().debug_utils() && vk.CmdBeginDebugUtilsLabelEXT;
+    if (labelled) {
+        VkDebugUtilsLabelEXT label{VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT};
+        label.pLabelName = program.name();
+        vk.CmdBeginDebugUtilsLabelEXT(commands, &label);
+    }
+    vk.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program.pipeline());
+    vk.CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program.layout(), 0, 1, &set, 0, nullptr);
+    if (!params.empty())
+        vk.CmdPushConstants(commands, program.layout(), VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                            std::uint32_t(params.size()), params.data());
+    vk.CmdDispatch(commands, groups[0], groups[1], groups[2]);
+    if (labelled && vk.CmdEndDebugUtilsLabelEXT) vk.CmdEndDebugUtilsLabelEXT(commands);
+    written_ |= COMPUTE;
+}
+
+void VulkanRecord::finish()
+{
+    if (!recording_) return;
+    stage_barrier(COMPUTE | TRANSFER, HOST);
+    // From here a failure destroys the recording, unless the device has it.
+    auto recording = std::exchange(recording_, nullptr);
+    auto held = std::exchange(held_, {});
+    const DeviceTable& vk = device().vk;
+    check(vk.EndCommandBuffer(recording->commands), "end recording");
+    try {
+        device().submit(recording->commands, recording->fence.get());
+    } catch (const Error& error) {
+        if (error.kind == ErrorKind::device_lost) recorder_->lose();
+        throw;
+    }
+    ++recorder_->waits;
+    const VkFence fence = recording->fence.get();
+    const VkResult result = vk.WaitForFences(device().handle(), 1, &fence, VK_TRUE, limits::WAIT_NS);
+    if (result != VK_SUCCESS) {
+        if (result == VK_ERROR_DEVICE_LOST) recorder_->lose();
+        recorder_->abandon(std::move(recording), std::move(held));
+        check(result, "wait for the device");
+    }
+    recorder_->give_back(std::move(recording));
+}
+
+}  // namespace foveate::vulkan

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Recording and running: a VulkanRecord is one command buffer's worth of stages. The Vulkan objects behind it
+// are recycled through the Recorder. Every buffer a command uses is held until the command is done.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "engine/vulkan/program.h"
+
+namespace foveate::vulkan {
+
+enum Scope : std::uint32_t { COMPUTE = 1, TRANSFER = 2, HOST = 4 };
+
+// One buffer, or a part of it, for the shader's block of this name.
+struct Binding {
+    const char* name;
+    const Buffer* buffer = nullptr;     // null: unused by this dispatch, something valid is bound
+    std::uint64_t offset = 0;
+    std::uint64_t size = ~0ull;         // at most what is left of the buffer
+};
+
+using Groups = std::array<std::uint32_t, 3>;
+
+// The Vulkan objects of one recording.
+struct Recording {
+    Owned<VkCommandPool> pool;
+    VkCommandBuffer commands = VK_NULL_HANDLE;
+    Owned<VkFence> fence;
+    std::vector<Owned<VkDescriptorPool>> set_pools;
+    std::uint32_t sets_used = 0;
+};
+
+// Safe from any thread.
+class Recorder : public Counted {
+public:
+    explicit Recorder(Ref<Device> device);
+
+    Device& device() const { return *device_; }
+    const Buffer& dummy() const { return *dummy_; }
+
+    std::unique_ptr<Recording> take();
+    void give_back(std::unique_ptr<Recording> recording);
+    // The device may still be working on it: kept until it is known to be done.
+    void abandon(std::unique_ptr<Recording> recording, std::vector<Ref<Block>> held);
+    // Waits, bounded, for what was abandoned. False: the device still has it, and nothing may be destroyed.
+    bool settle();
+
+    void lose() { lost_ = true; }
+    bool lost() const { return lost_; }
+
+    std::atomic<std::uint64_t> records{0}, waits{0};
+
+private:
+    struct Abandoned {
+        std::unique_ptr<Recording> recording;
+        std::vector<Ref<Block>> held;
+    };
+    void reap(std::uint64_t wait_ns);
+
+    Ref<Device> device_;
+    Ref<Buffer> dummy_;
+    std::atomic<bool> lost_{false};
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<Recording>> free_;
+    std::vector<Abandoned> abandoned_;
+};
+
+class VulkanRecord final : public Record {
+public:
+    explicit VulkanRecord(Ref<Recorder> recorder) : recorder_(std::move(recorder)) { ++recorder_->records; }
+
+    Device& device() const { return recorder_->device(); }
+    const Recorder& recorder() const { return *recorder_; }
+
+    // A buffer that lives at least as long as this recording's work.
+    Ref<Buffer> buffer(Use use, std::uint64_t size);
+    void hold(Ref<Block> block) { held_.push_back(std::move(block)); }
+    // Where the host writes the bytes of a new buffer, before finish().
+    std::byte* fill(const Ref<Buffer>& buffer);
+    Ref<Buffer> upload(const void* data, std::uint64_t size);
+    Ref<Buffer> read_back(const Ref<Buffer>& buffer);
+
+    // Everything recorded so far is done, and seen, before what follows.
+    void begin_stage();
+    void dispatch(const Program& program, std::span<const std::byte> params, std::span<const Binding> bindings,
+                  const Groups& groups);
+    // Ends the recording, runs it and waits. Nothing recorded: nothing done.
+    void finish();
+
+private:
+    VkCommandBuffer commands();
+    void copy(const Buffer& from, const Buffer& to, std::uint64_t size);
+    void stage_barrier(std::uint32_t from, std::uint32_t to);
+    VkDescriptorSet descriptor_set(const Program& program);
+    void write_set(VkDescriptorSet set, const Program& program, std::span<const Binding> bindings) const;
+    void last_release() override;
+
+    Ref<Recorder> recorder_;
+    std::unique_ptr<Recording> recording_;
+    std::vector<Ref<Block>> held_;
+    std::uint32_t written_ = 0;         // Scopes with writes that no barrier has followed
+};
+
+}  // namespace foveate::vulkan
