@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// foveate._core: translation between Python objects and the engine's values, and nothing else.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <vector>
+
+#include "engine/engine.h"
+#include "interop/dlpack.h"
+#include "interop/pixels.h"
+
+namespace nb = nanobind;
+
+namespace foveate::bindings {
+
+// A Python object's array, borrowed by the buffer protocol or by DLPack: it keeps the memory alive.
+class Source {
+public:
+    Source(nb::handle object, bool buffer);
+    ~Source();
+    Source(const Source&) = delete;
+    Source& operator=(const Source&) = delete;
+
+    dlpack::Borrowed array;
+    pixels::Reading reading;
+
+private:
+    void take_buffer(nb::handle object);
+    void take_dlpack(nb::handle object);
+
+    Py_buffer buffer_{};
+    bool has_buffer_ = false;
+    dlpack::Lease lease_;
+};
+
+// The engine's image, and the objects that own its pixels.
+struct HeldImage {
+    Image value;
+    nb::object owners;
+};
+
+// A pyramid's level 0 is the image itself.
+struct HeldPyramid {
+    Pyramid value;
+    nb::object image;
+};
+
+// Patches, and what it takes to say which level each token came from: the pyramid without its memory.
+struct HeldPatches {
+    Patches value;
+    Pyramid pyramid;
+    SampleSpec spec;
+};
+
+void bind_source(nb::module_& module);
+void bind_array(nb::module_& module);
+void bind_specs(nb::module_& module);
+void bind_engine(nb::module_& module);
+void bind_testing(nb::module_& module);
+
+}  // namespace foveate::bindings

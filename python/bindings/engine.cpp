@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// Engine and the values its stages return. Every engine call runs without the GIL: the Python objects that
+// own what it reads are arguments of the call, so they outlive it.
+#include "engine/engine.h"
+
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/map.h>
+
+#include <cstring>
+#include <utility>
+
+#include "bindings.h"
+#include "engine/error.h"
+#include "interop/positions.h"
+
+namespace foveate::bindings {
+
+namespace {
+
+template <class F>
+auto unlocked(F&& call)
+{
+    nb::gil_scoped_release release;
+    return call();
+}
+
+std::vector<ImageView> views_of(const nb::list& sources)
+{
+    std::vector<ImageView> views;
+    for (nb::handle item : sources) {
+        const Source& source = *nb::cast<Source*>(item);
+        require(pixels::in_place(source.array, source.reading), "image: array", "memory in no usable order",
+                "positive strides of whole elements");
+        pixels::append_views(source.array, source.reading, views);
+    }
+    return views;
+}
+
+nb::object table_of(std::span<const Token> tokens)
+{
+    const auto size = Py_ssize_t(tokens.size() * sizeof(Position));
+    nb::object bytes = nb::steal(PyByteArray_FromStringAndSize(nullptr, size));
+    if (!bytes.is_valid()) throw nb::python_error();
+    positions(tokens, reinterpret_cast<Position*>(PyByteArray_AsString(bytes.ptr())));
+    return bytes;
+}
+
+nb::dict caps_of(const Engine& engine, std::uint32_t stage)
+{
+    const Caps& caps = engine.caps(Stage(stage));
+    nb::dict table;
+    table["backend"] = caps.backend;
+    table["device"] = caps.device;
+    table["uuid"] = caps.uuid;
+    table["driver"] = caps.driver;
+    table["isa"] = caps.isa;
+    table["software"] = caps.software;
+    table["host_visible"] = caps.host_visible;
+    table["memory_budget"] = caps.memory_budget;
+    table["image_bytes_max"] = caps.image_bytes_max;
+    return table;
+}
+
+nb::dict counters_of(const Engine& engine)
+{
+    const Counters counters = engine.counters();
+    nb::dict table;
+    table["records"] = counters.records;
+    table["pipelines_created"] = counters.pipelines_created;
+    table["image_copies"] = counters.image_copies;
+    table["host_waits"] = counters.host_waits;
+    table["memory_used"] = counters.memory_used;
+    table["memory_peak"] = counters.memory_peak;
+    table["messages"] = counters.messages;
+    return table;
+}
+
+void make_engine(Engine* self, std::map<std::string, std::string> backend, std::string device,
+                 std::uint64_t memory_budget, std::uint32_t threads, std::string isa)
+{
+    unlocked([&] {
+        return new (self) Engine(EngineOptions{std::move(backend), std::move(device), memory_budget, threads,
+                                               std::move(isa)});
+    });
+}
+
+HeldImage make_image(Engine& engine, nb::list sources)
+{
+    std::vector<ImageView> views = views_of(sources);
+    Image image = unlocked([&] {
+        pixels::require_finite(views);
+        return engine.image(std::move(views));
+    });
+    return {std::move(image), std::move(sources)};
+}
+
+HeldPyramid make_pyramid(Engine& engine, nb::object image, const PyramidSpec& spec)
+{
+    const Image& value = nb::cast<HeldImage&>(image).value;
+    return {unlocked([&] { return engine.pyramid(value, spec); }), std::move(image)};
+}
+
+HeldPatches make_patches(Engine& engine, const HeldPyramid& pyramid, const Layout& layout,
+                         const SampleSpec& spec)
+{
+    HeldPatches held;
+    held.value = unlocked([&] { return engine.sample(pyramid.value, layout, spec); });
+    held.pyramid.table = pyramid.value.table;
+    held.pyramid.level_count = pyramid.value.level_count;
+    held.spec = spec;
+    return held;
+}
+
+// Level l >= 1 of one image where the host can read it, (channels, height, width). A view of the pyramid,
+// which stays as it was made: read-only.
+dlpack::Array level_array(Engine& engine, const HeldPyramid& held, std::uint32_t image, std::uint32_t level)
+{
+    const Pyramid& pyramid = held.value;
+    const std::size_t index = std::size_t(image) * MAX_LEVELS + level;
+    const bool known = level >= 1 && level < MAX_LEVELS && index < pyramid.table.size();
+    require(known && pyramid.table[index].width > 0, "pyramid: level", level, "a level of this image");
+    const shared::LevelDesc& desc = pyramid.table[index];
+    const std::int64_t plane = std::int64_t(desc.pitch) * desc.height;
+    dlpack::Array array;
+    array.block = unlocked([&] { return engine.host(pyramid.levels); });
+    array.offset = std::uint64_t(desc.offset) * element_size(pyramid.element);
+    array.type = dlpack::type_of(pyramid.element);
+    array.shape = {pyramid.image.channels, desc.height, desc.width};
+    array.strides = {plane, desc.pitch, 1};
+    array.read_only = true;
+    return array;
+}
+
+// patches: those sampled by this layout, so that the levels are known too; or None.
+nb::object layout_table(Engine& engine, const Layout& layout, const HeldPatches* patches)
+{
+    const std::vector<Token> rows = unlocked([&] {
+        return patches ? engine.table(layout, &patches->pyramid, &patches->spec)
+                       : engine.table(layout, nullptr, nullptr);
+    });
+    return table_of(rows);
+}
+
+dlpack::Array patches_array(Engine& engine, const HeldPatches& held, std::vector<std::int64_t> shape)
+{
+    const Patches& patches = held.value;
+    dlpack::Array array;
+    array.type = dlpack::type_of(patches.dtype);
+    array.strides = dlpack::compact_strides(shape);
+    array.shape = std::move(shape);
+    require(array.elements() == patches.patch_count() * patches.patch_elements(), "tensor: elements",
+            array.elements(), patches.patch_count() * patches.patch_elements());
+    array.block = unlocked([&] { return engine.host(patches.data); });
+    return array;
+}
+
+// (patches, table) of a whole run.
+nb::tuple make_tokens(Engine& engine, const nb::list& sources, const PyramidSpec& pyramid,
+                      const LayoutSpec& layout, const SampleSpec& sample)
+{
+    std::vector<ImageView> views = views_of(sources);
+    Tokens tokens = unlocked([&] {
+        pixels::require_finite(views);
+        return engine.tokens(std::move(views), {pyramid, layout, sample});
+    });
+    HeldPatches held{std::move(tokens.patches), {}, sample};
+    return nb::make_tuple(nb::cast(std::move(held)), table_of(tokens.table));
+}
+
+nb::list sizes_of(const std::vector<std::array<std::uint32_t, 2>>& sizes)
+{
+    nb::list list;
+    for (const auto& [width, height] : sizes) list.append(nb::make_tuple(height, width));
+    return list;
+}
+
+void bind_values(nb::module_& module)
+{
+    nb::class_<HeldImage>(module, "Image")
+        .def_prop_ro("sizes",
+                     [](const HeldImage& self) {
+                         nb::list list;
+                         for (const ImageView& view : self.value.views)
+                             list.append(nb::make_tuple(view.height, view.width));
+                         return list;
+                     })
+        .def_prop_ro("channels", [](const HeldImage& self) { return self.value.channels; })
+        .def_prop_ro("dtype",
+                     [](const HeldImage& self) {
+                         return dlpack::name_of(dlpack::type_of(self.value.element));
+                     })
+        .def("__len__", [](const HeldImage& self) { return self.value.views.size(); });
+
+    nb::class_<HeldPyramid>(module, "Pyramid")
+        .def_prop_ro("levels", [](const HeldPyramid& self) { return self.value.level_count; })
+        .def_prop_ro("unit", [](const HeldPyramid& self) { return self.value.unit; })
+        .def_prop_ro("image", [](const HeldPyramid& self) { return self.image; })
+        .def("levels_of",
+             [](const HeldPyramid& self, std::uint32_t image) {
+                 std::uint32_t count = 1;
+                 const std::size_t first = std::size_t(image) * MAX_LEVELS;
+                 while (count < self.value.level_count && self.value.table.at(first + count).width > 0)
+                     ++count;
+                 return count;
+             },
+             nb::arg("image"));
+
+    nb::class_<Layout>(module, "Layout")
+        .def_ro("image_count", &Layout::image_count)
+        .def_ro("rows", &Layout::rows)
+        .def_ro("cell", &Layout::cell)
+        .def_prop_ro("sizes", [](const Layout& self) { return sizes_of(self.sizes); });
+
+    nb::class_<HeldPatches>(module, "Patches")
+        .def_prop_ro("image_count", [](const HeldPatches& self) { return self.value.image_count; })
+        .def_prop_ro("rows", [](const HeldPatches& self) { return self.value.rows; });
+}
+
+}  // namespace
+
+void bind_engine(nb::module_& module)
+{
+    bind_values(module);
+    nb::class_<Engine>(module, "Engine")
+        .def("__init__", make_engine, nb::arg("backend"), nb::arg("device"), nb::arg("memory_budget"),
+             nb::arg("threads"), nb::arg("isa"))
+        .def("image", make_image, nb::arg("sources"))
+        .def("pyramid", make_pyramid, nb::arg("image"), nb::arg("spec"))
+        .def("layout",
+             [](Engine& self, const std::vector<std::array<std::uint32_t, 2>>& sizes,
+                const LayoutSpec& spec) { return unlocked([&] { return self.layout(sizes, spec); }); },
+             nb::arg("sizes"), nb::arg("spec"), "sizes: (width, height) of each image")
+        .def("sample", make_patches, nb::arg("pyramid"), nb::arg("layout"), nb::arg("spec"))
+        .def("tokens", make_tokens, nb::arg("sources"), nb::arg("pyramid"), nb::arg("layout"),
+             nb::arg("sample"))
+        .def("level", level_array, nb::arg("pyramid"), nb::arg("image"), nb::arg("level"))
+        .def("table", layout_table, nb::arg("layout"), nb::arg("patches").none())
+        .def("patches_array", patches_array, nb::arg("patches"), nb::arg("shape"))
+        .def("caps", caps_of, nb::arg("stage"))
+        .def("counters", counters_of);
+}
+
+}  // namespace foveate::bindings

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, one word per task. Results go to stdout, messages to stderr; --json for machines."""
+
+import json
+import os
+import statistics
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from . import Engine, Error, __version__, _core
+from .doctor import doctor as run_doctor
+from .doctor import info as find_info
+from .overlay import details
+from .overlay import overlay as draw_overlay
+
+app = typer.Typer(name="foveate", invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]},
+                  help="Foveated patch tensors for vision transformers.")
+# a file or a pipe has no width: nothing is folded there to fit one
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+err = Console(stderr=True, highlight=False)
+
+
+UsageError = typer.BadParameter.__base__  # typer gives it no public name
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+class Failure(Exception):
+    """A mistake in how a command was called: one line, exit status 2."""
+
+
+class LayoutName(StrEnum):
+    grid = "grid"
+    rings = "rings"
+    views = "views"
+
+
+class BackendName(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    vulkan = "vulkan"
+
+
+class DtypeName(StrEnum):
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+def print_json(value):
+    print(json.dumps(value, indent=2))
+
+
+def plain_table(*columns):
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for column in columns:
+        numeric = column.startswith(">")
+        table.add_column(column.removeprefix(">"), justify="right" if numeric else "left", no_wrap=numeric)
+    return table
+
+
+@app.command()
+def info(as_json: Json = False):
+    """Version, machine, and every backend candidate with every reason against it."""
+    found = find_info()
+    if as_json:
+        return print_json(found)
+    out.print(f"[bold]foveate {found['version']}[/bold]   Python {found['python']}, NumPy {found['numpy']}, "
+              f"{found['machine']}, {found['cores']} cores, {found['isa']}")
+    out.print()
+    table = plain_table("backend", "device", "usable", "why not")
+    for candidate in found["candidates"]:
+        usable = Text("yes", "green") if candidate["usable"] else Text("no", "yellow")
+        table.add_row(candidate["backend"], Text(candidate["device"]), usable,
+                      Text("\n".join(candidate["reasons"]), "dim"))
+    out.print(table)
+
+
+@app.command()
+def doctor(need: Annotated[list[str], typer.Option(help="Must work: vulkan, torch or pillow. May be repeated.")] = (),
+           as_json: Json = False):
+    """Check the installation; each finding says what would mend it. Exit status 1 if something is broken."""
+    unknown = set(need) - {"vulkan", "torch", "pillow"}
+    if unknown:
+        raise Failure(f"doctor: need: got {', '.join(sorted(unknown))}, expected vulkan, torch or pillow.")
+    checks = run_doctor(need=tuple(need))
+    if as_json:
+        print_json(checks)
+    else:
+        marks = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "fail": Text("FAIL", "bold red")}
+        table = plain_table("", "check", "found", "to mend it")
+        for check in checks:
+            table.add_row(marks[check["state"]], Text(check["check"]), Text(check["found"]),
+                          Text(check["fix"], "dim"))
+        out.print(table)
+    raise typer.Exit(int(any(check["state"] == "fail" for check in checks)))
+
+
+def read_image(path):
+    """A file as Pillow reads it, turned as its EXIF says. One line for whatever is wrong with it."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    most = _core.limits()["image_pixels"]
+    try:
+        with Image.open(path) as picture:  # reads the header; the pixels only below
+            if picture.width * picture.height > most:
+                raise Failure(f"image: file: got {path}, {picture.width} x {picture.height} px, expected at most "
+                              f"{most} px. Scale it down first.")
+            return ImageOps.exif_transpose(picture).copy()
+    except FileNotFoundError:
+        raise Failure(f"image: file: got {path}, expected a file that exists.") from None
+    except UnidentifiedImageError:
+        raise Failure(f"image: file: got {path}, expected a picture that Pillow can read.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # a broken file
+        raise Failure(f"image: file: got {path} ({error}), expected a whole picture.") from None
+
+
+def read_gaze(texts):
+    """["0.4,0.6", ...] as [(0.4, 0.6), ...]; None without any."""
+    points = []
+    for text in texts:
+        parts = text.split(",")
+        try:
+            x, y = (float(part) for part in parts)
+        except ValueError:
+            raise Failure(f"encode: gaze: got {text!r}, expected x,y in 0..1, as 0.4,0.6.") from None
+        points.append((x, y))
+    return points or None
+
+
+def name_for(path, pattern, several):
+    """Where a picture goes: the name itself for one image, <stem>-<image><suffix> for several."""
+    return pattern.with_name(f"{pattern.stem}-{path.stem}{pattern.suffix}") if several else pattern
+
+
+def save_tokens(path, tokens, names):
+    """Patches and positions in one safetensors file, which appears whole or not at all."""
+    fields = ("center_px", "size_px", "level", "rate", "fixation", "valid")
+    arrays = {field: np.ascontiguousarray(getattr(tokens, field)) for field in fields}
+    if tokens.patches.dtype == "bfloat16":  # NumPy has no such type
+        try:
+            import torch
+            from safetensors import torch as safetensors
+        except ModuleNotFoundError:
+            raise Failure("encode: dtype: got bfloat16 without torch, expected float32 or float16 with --out. "
+                          'Or pip install "foveate[torch]".') from None
+        arrays = {"patches": tokens.torch()} | {field: torch.from_numpy(array) for field, array in arrays.items()}
+    else:
+        from safetensors import numpy as safetensors
+
+        arrays["patches"] = np.ascontiguousarray(tokens.numpy())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        safetensors.save_file(arrays, str(temporary), metadata={"foveate": __version__, "images": json.dumps(names)})
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@app.command()
+def encode(
+    images: Annotated[list[Path], typer.Argument(help="Picture files.", show_default=False)],
+    model: Annotated[str | None, typer.Option(help="Preset: vit16, siglip2, qwen2.5-vl, ...")] = None,
+    budget: Annotated[int | None, typer.Option(help="Tokens an image.")] = None,
+    gaze: Annotated[list[str], typer.Option(help="x,y in 0..1. May be repeated.")] = (),
+    layout: Annotated[LayoutName | None, typer.Option(help="Default: views with gaze, grid without.")] = None,
+    backend: Annotated[BackendName, typer.Option(help="Where it runs.")] = BackendName.auto,
+    device: Annotated[str | None, typer.Option(help="Vulkan device: UUID, index or part of its name.")] = None,
+    dtype: Annotated[DtypeName, typer.Option(help="Of the patches.")] = DtypeName.float32,
+    overlay: Annotated[Path | None, typer.Option(help="Write the tokens drawn over the image, PNG.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report of all images, one HTML file.")] = None,
+    save: Annotated[Path | None, typer.Option("--out", help="Write patches and positions, safetensors.")] = None,
+    as_json: Json = False,
+):
+    """Turn pictures into tokens; draw them, report on them, save them."""
+    points = read_gaze(gaze)
+    options = {"model": model, "budget": budget, "gaze": points, "layout": layout and layout.value,
+               "dtype": dtype.value}
+    if report and dtype is DtypeName.bfloat16:
+        raise Failure("encode: dtype: got bfloat16, expected float32 or float16 with --report.")
+    pictures = [read_image(path) for path in images]
+    engine = Engine(backend=backend.value, device=device)
+    rows, entries, last = [], [], None
+    for path, picture in zip(images, pictures, strict=True):
+        start = time.perf_counter_ns()
+        tokens = engine.tokens(picture, **options)
+        ms = (time.perf_counter_ns() - start) / 1e6
+        valid = np.asarray(tokens.valid[0], bool)
+        rows.append({"image": str(path), "width": picture.width, "height": picture.height,
+                     "tokens": int(valid.size), "valid": int(valid.sum()), "shape": list(tokens.shape),
+                     "detail": [{"px_per_texel": round(step, 3), "tokens": count}
+                                for _, step, count in details(tokens)],
+                     "ms": round(ms, 3)})
+        if overlay or report:
+            pixels = np.asarray(picture.convert("RGB"))
+            uv = points or ()
+            if overlay:
+                target = name_for(path, overlay, len(images) > 1)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                draw_overlay(pixels, tokens, gaze_uv=uv).save(target, "PNG")
+            entries.append({"name": path.name, "layout": layout.value if layout else "views" if uv else "grid",
+                            "image": pixels, "tokens": tokens, "ms": ms, "gaze_uv": uv})
+        last = tokens
+    if save:
+        if len(images) > 1:
+            last = engine.tokens(pictures, **options)
+        save_tokens(save, last, [str(path) for path in images])
+    caps = engine.caps
+    if report:
+        from .report import write_report
+
+        write_report(report, entries, facts=[f"foveate {__version__}", caps["backend"], caps["device"]])
+    if as_json:
+        return print_json({"version": __version__, "backend": caps["backend"], "device": caps["device"],
+                           "images": rows})
+    table = plain_table("image", ">size", ">tokens", ">valid", "px a texel", ">ms")
+    for row in rows:
+        detail = ", ".join(f"{part['px_per_texel']:.3g}: {part['tokens']}" for part in row["detail"])
+        table.add_row(Text(row["image"]), f"{row['width']} x {row['height']}", str(row["tokens"]),
+                      str(row["valid"]), detail, f"{row['ms']:.2f}")
+    out.print(table)
+    if len(rows) > 1:
+        out.print(f"[dim]median {statistics.median(row['ms'] for row in rows):.2f} ms an image on "
+                  f"{caps['backend']}, {caps['device']}[/dim]")
+    for path in filter(None, (overlay, report, save)):
+        err.print(Text(f"wrote {path}", "dim"))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def bench(context: typer.Context):
+    """Measure against what a user would use instead; see --help of its own."""
+    try:
+        from .bench import main as run_bench
+    except ModuleNotFoundError as error:
+        raise Failure(f"bench: got no {error.name}, expected it installed. pip install \"foveate[dev]\"") from None
+    raise typer.Exit(run_bench(context.args) or 0)
+
+
+def version(asked: bool):
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(context: typer.Context,
+            show: Annotated[bool, typer.Option("--version", callback=version, is_eager=True,
+                                               help="Print the version.")] = False):
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def run(arguments=None):
+    """Runs a command line and returns its exit status. What the user can mend is one line, never a traceback."""
+    try:
+        return app(args=arguments, standalone_mode=False) or 0
+    except (Error, Failure) as error:
+        message = str(error)
+    except typer.Abort:
+        message = "interrupted"
+    except UsageError as error:
+        message = error.format_message()
+    except BrokenPipeError:  # `foveate info | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        message = f"{error.filename or 'file'}: {error.strerror}"
+    # one line, and nothing of a file's name that a terminal would obey
+    err.print(Text("".join(c if c.isprintable() else "?" for c in message), "red"), soft_wrap=True)
+    return 2

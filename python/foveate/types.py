@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of the choices, and the array type of everything that leaves the engine."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from .error import UnsupportedError
+
+BackendName = Literal["auto", "cpu", "vulkan"]
+StageName = Literal["image", "pyramid", "layout", "sample", "tensor", "*"]
+Channels = Literal["first", "last"]
+Edge = Literal["aligned", "exact"]
+Color = Literal["encoded", "linear"]
+Kind = Literal["grid", "rings", "views"]
+Unit = Literal["uv", "px"]
+Order = Literal["raster", "level"]
+Dtype = Literal["float32", "float16", "bfloat16"]
+
+STAGES = ("image", "pyramid", "layout", "sample", "tensor")
+
+# One record per token, as interop/positions.h writes it.
+POSITION = np.dtype({
+    "names": ["center_px", "size_px", "level", "rate", "image", "fixation", "row", "valid"],
+    "formats": [(np.float32, 2), (np.float32, 2), "i4", "i4", "i4", "i4", "u4", "?"],
+    "offsets": [0, 8, 16, 20, 24, 28, 32, 36],
+    "itemsize": 40,
+})
+
+
+class Array:
+    """Numbers in host memory that any library can take over without a copy, by DLPack.
+
+    It may outlive the engine. `strides` are in elements, `dtype` is a string such as "float32" or "uint16".
+
+    >>> import foveate, numpy as np
+    >>> patches = foveate.Engine(backend="cpu").tokens(np.zeros((32, 32, 3), np.uint8), budget=4).patches
+    >>> patches, np.from_dlpack(patches).ctypes.data == patches.pointer
+    (<foveate.Array float32 (1, 4, 3, 16, 16) on cpu>, True)
+    """
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: Any):
+        self._core = core
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._core.shape
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return self._core.strides
+
+    @property
+    def dtype(self) -> str:
+        return self._core.dtype
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    @property
+    def pointer(self) -> int:
+        """Address of the first element."""
+        return self._core.pointer
+
+    @property
+    def read_only(self) -> bool:
+        return self._core.read_only
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._core.__dlpack_device__()
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        """A DLPack capsule, as the Python array API standard defines it.
+
+        Args:
+            stream: None; host memory has no streams.
+            max_version: (major, minor) the consumer understands; (1, 0) or later gives a versioned capsule.
+            dl_device: None or (1, 0), the cpu.
+            copy: True gives the consumer memory of its own; None and False share it.
+
+        Raises:
+            InputError: a stream.
+            BufferError: another device, or a read-only array for a consumer older than DLPack 1.0.
+        """
+        return self._core.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
+
+    def numpy(self) -> np.ndarray:
+        """The same memory as a NumPy array.
+
+        Raises:
+            UnsupportedError: bfloat16, which NumPy does not know.
+        """
+        if isinstance(self._core, Given):
+            return self._core._array
+        return np.asarray(_Interface(self))
+
+    def torch(self):
+        """The same memory as a torch.Tensor."""
+        import torch
+
+        return torch.from_dlpack(self)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        array = self.numpy()
+        if dtype is None or np.dtype(dtype) == array.dtype:
+            return array.copy() if copy else array
+        if copy is False:
+            raise ValueError(f"tensor: copy: got False, expected True from {self.dtype} to {dtype}.")
+        return array.astype(dtype)
+
+    def __repr__(self) -> str:
+        return f"<foveate.Array {self.dtype} {self.shape} on {self.device}>"
+
+
+class _Interface:
+    """What NumPy asks for: it reads read-only memory of ours in every version, and keeps us alive."""
+
+    __slots__ = ("__array_interface__", "_owner")
+
+    def __init__(self, array: Array):
+        if array.dtype == "bfloat16":
+            raise UnsupportedError("tensor: numpy(): got bfloat16, expected float32 or float16. "
+                                   'Use .torch(), or dtype="float32".')
+        dtype, self._owner = np.dtype(array.dtype), array
+        strides = tuple(stride * dtype.itemsize for stride in array.strides)
+        self.__array_interface__ = {"version": 3, "typestr": dtype.str, "shape": array.shape,
+                                    "strides": strides, "data": (array.pointer, array.read_only)}
+
+
+class Given:
+    """A caller's own array in the place of one of ours: NumPy does what `_core.Array` does."""
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: np.ndarray):
+        self._array = array
+
+    shape = property(lambda self: self._array.shape)
+    strides = property(lambda self: tuple(s // self._array.itemsize for s in self._array.strides))
+    dtype = property(lambda self: self._array.dtype.name)
+    pointer = property(lambda self: self._array.ctypes.data)
+    read_only = property(lambda self: not self._array.flags.writeable)
+
+    def __dlpack_device__(self):
+        return self._array.__dlpack_device__()
+
+    def __dlpack__(self, **options):
+        return self._array.__dlpack__(**options)
