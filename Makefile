@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything here works in a fresh clone: the first call sets up, later ones look and go on.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PY := .venv/bin/python
+CTEST := ctest --output-on-failure --no-tests=error
+LANES := spirv cpp python validation asan tsan
+# `make` inside `make test` has been set up already
+READY := $(if $(FOVEATE_READY),:,tools/setup.sh)
+
+.PHONY: help setup demo test test-long bench lint format clean $(addprefix test-,$(LANES))
+
+help:                ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
+
+setup:               ## system packages, .venv, build; quick when nothing changed
+	@tools/setup.sh test
+
+demo:                ## bundled pictures through three layouts -> out/report.html
+	@$(READY) demo
+	@$(PY) -m foveate.demo
+
+test:                ## every lane below, one closing line each
+	@$(READY) test
+	@export FOVEATE_READY=1; report=""; failed=0; \
+	for lane in $(LANES); do \
+	    echo "== test-$$lane"; start=$$SECONDS; state=ok; \
+	    $(MAKE) --no-print-directory test-$$lane || { state=FAILED; failed=1; }; \
+	    report+=$$(printf '%-8s test-%-12s %4d s' $$state $$lane $$((SECONDS - start)))$$'\n'; \
+	done; \
+	echo "== lanes"; printf '%s' "$$report"; exit $$failed
+
+test-spirv:          ## spirv-val over every shader that was built
+	@$(READY) test
+	@$(PY) tools/spirv.py build/dev
+
+test-cpp:            ## C++ tests on lavapipe, then on SwiftShader
+	@$(READY) test
+	@. .cache/env.sh; for icd in "$$FOVEATE_ICD_LAVAPIPE" "$$FOVEATE_ICD_SWIFTSHADER"; do \
+	    export VK_DRIVER_FILES="$$icd" VK_ICD_FILENAMES="$$icd"; $(CTEST) --test-dir build/dev; done
+
+test-python:         ## pytest: cpu, Vulkan on lavapipe, Vulkan on SwiftShader
+	@$(READY) test
+	@. .cache/env.sh; $(PY) -m pytest -q -m "not long" $(ARGS)
+
+test-validation:     ## pytest under the Khronos validation layer, synchronisation included
+	@$(READY) test
+	@. .cache/env.sh; . tools/validation.sh; \
+	export VK_DRIVER_FILES="$$FOVEATE_ICD_LAVAPIPE" VK_ICD_FILENAMES="$$FOVEATE_ICD_LAVAPIPE"; \
+	$(CTEST) --test-dir build/dev; \
+	FOVEATE_TEST_BACKENDS=lavapipe $(PY) -m pytest -q -m "not long" -k lavapipe $(ARGS)
+
+test-asan:           ## C++ tests under the address and undefined-behaviour sanitizers
+	@$(READY) test
+	@tools/sanitize.sh asan address,undefined
+
+test-tsan:           ## C++ tests under the thread sanitizer
+	@$(READY) test
+	@tools/sanitize.sh tsan thread -E faults  # a sweep on one thread
+
+test-long:           ## everything, the slow tests too
+	@$(READY) test
+	@. .cache/env.sh; FOVEATE_LONG=1 $(PY) -m pytest -q $(ARGS)
+
+bench:               ## measure against what a user would use instead
+	@$(READY) test
+	@. .cache/env.sh; $(PY) -m foveate bench --out docs/measured $(ARGS)
+	@$(PY) tools/measured.py
+
+lint:                ## ruff and the rules of the tree
+	@$(READY) test
+	@$(PY) -m ruff check .
+	@$(PY) -m pytest -q tests/test_rooms.py
+
+clean:               ## build outputs; .venv and .cache stay
+	@rm -rf build out .pytest_cache .ruff_cache .hypothesis
+	@rm -f .venv/stamps/build-*
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
