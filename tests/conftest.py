@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines on every backend that the tests expect. A missing one fails; it never skips.
+
+FOVEATE_TEST_BACKENDS   comma list of cpu, lavapipe, swiftshader; all three unless it says otherwise
+FOVEATE_ICD_LAVAPIPE    driver manifests, where they are not in the system's usual place
+FOVEATE_ICD_SWIFTSHADER
+FOVEATE_LONG=1          more and larger cases
+"""
+
+import glob
+import os
+
+import pytest
+
+BACKENDS = os.environ.get("FOVEATE_TEST_BACKENDS", "cpu,lavapipe,swiftshader").split(",")
+DEVICES = {"lavapipe": "llvmpipe", "swiftshader": "SwiftShader"}
+USUAL = {"lavapipe": "/usr/share/vulkan/icd.d/lvp_icd*.json",
+         "swiftshader": "/usr/lib/chromium/vk_swiftshader_icd.json"}
+
+
+def manifest(driver):
+    """The driver's ICD file, or None."""
+    named = os.environ.get(f"FOVEATE_ICD_{driver.upper()}")
+    found = glob.glob(named or USUAL[driver])
+    return found[0] if found else None
+
+
+# The loader reads these once, when a process makes its first Vulkan instance: both drivers must be there.
+_manifests = [m for m in map(manifest, [b for b in BACKENDS if b in DEVICES]) if m]
+if _manifests:
+    os.environ["VK_DRIVER_FILES"] = os.environ["VK_ICD_FILENAMES"] = os.pathsep.join(_manifests)
+os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")
+
+
+def options(name):
+    """Engine options that select a backend by its name in FOVEATE_TEST_BACKENDS."""
+    if name == "cpu":
+        return {"backend": "cpu"}
+    if name not in DEVICES:
+        pytest.fail(f"FOVEATE_TEST_BACKENDS: got {name!r}, expected cpu, lavapipe or swiftshader.")
+    if manifest(name) is None:
+        pytest.fail(f"{name}: no driver manifest. Set FOVEATE_ICD_{name.upper()}, or "
+                    "FOVEATE_TEST_BACKENDS=cpu to test the cpu backend alone.")
+    return {"backend": "vulkan", "device": DEVICES[name]}
+
+
+ISAS = {"baseline": (), "avx2": ("avx2",), "avx512": ("avx512_vbmi", "avx512bw", "avx512vl", "avx512dq")}
+
+
+def isas():
+    """The instruction sets of the cpu backend that this machine has; FOVEATE_ISA names one."""
+    with open("/proc/cpuinfo") as file:
+        flags = next((set(line.split()) for line in file if line.startswith("flags")), set())
+    return [name for name, needs in ISAS.items() if flags >= set(needs)]
+
+
+@pytest.fixture(scope="session")
+def make_engine():
+    """make_engine(name, **options) -> Engine."""
+    import foveate
+
+    return lambda name, **more: foveate.Engine(**{**options(name), **more})
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def backend(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def engine(backend, make_engine):
+    engine = make_engine(backend)
+    name = engine.caps["device"]
+    assert DEVICES.get(backend, "") in name, f"expected {DEVICES[backend]}, got {name}"
+    yield engine
+    assert engine.stats["messages"] == 0, "the validation layer found something"
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def cpu(make_engine):
+    return make_engine("cpu")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from the cpu backend")

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the Vulkan tests share: a check that says where it failed, images made by code, and one canonical run
+// through the stages whose bytes can be compared between backends.
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+
+#include "engine/cpu/backend.h"
+#include "engine/stages/plan.h"
+#include "engine/vulkan/backend.h"
+
+namespace foveate::test {
+
+inline int failures = 0;
+
+inline void check(bool condition, const std::string& what)
+{
+    if (condition) return;
+    ++failures;
+    std::fprintf(stderr, "FAILED: %s\n", what.c_str());
+}
+
+// The test's exit code. Messages of a validation layer count as failures.
+inline int report(const char* name)
+{
+    for (const std::string& text : vulkan::message_texts()) std::fprintf(stderr, "message: %s\n", text.c_str());
+    check(vulkan::messages() == 0, std::to_string(vulkan::messages()) + " validation messages");
+    std::printf("%s: %s\n", name, failures ? "FAILED" : "ok");
+    return failures ? 1 : 0;
+}
+
+// The error's text, or "" where nothing was thrown.
+inline std::string thrown(ErrorKind kind, const std::function<void()>& call)
+{
+    try {
+        call();
+    } catch (const Error& error) {
+        check(error.kind == kind, std::string("kind of: ") + error.what());
+        return error.what();
+    }
+    return "";
+}
+
+// One image of pseudo-random bytes. `stored`: channels in memory; planar when 0.
+struct Picture {
+    std::vector<std::byte> bytes;
+    ImageView view;
+
+    Picture(std::uint32_t width, std::uint32_t height, std::uint32_t channels, std::uint32_t stored, Element element,
+            std::uint32_t padding = 0)
+    {
+        const std::uint64_t size = element_size(element);
+        view.width = width;
+        view.height = height;
+        view.channels = channels;
+        view.element = element;
+        view.pixel_stride = size * std::max(stored, 1u);
+        view.row_stride = width * view.pixel_stride + padding * size;
+        view.channel_stride = stored ? size : height * view.row_stride;
+        // As small as it may be: what follows the last channel is not the caller's to read.
+        bytes.resize((stored ? 0 : (channels - 1) * view.channel_stride) + (height - 1) * view.row_stride +
+                     (width - 1) * view.pixel_stride + (stored ? channels : 1) * size);
+        std::uint32_t state = width * 2654435761u + height * 40503u + channels;
+        const auto next = [&] { return (state = state * 1664525u + 1013904223u) >> 8; };
+        if (element == Element::f32)
+            for (std::size_t i = 0; i + 4 <= bytes.size(); i += 4) {
+                const float value = float(next() & 0xffff) / 65535.0f;
+                std::memcpy(&bytes[i], &value, 4);
+            }
+        else
+            for (std::byte& byte : bytes) byte = std::byte(next());
+        view.data = bytes.data();
+    }
+};
+
+struct Spec {
+    PyramidSpec pyramid;
+    LayoutSpec layout;
+    SampleSpec sample;
+};
+
+// Everything a run made, as the host reads it.
+struct Made {
+    std::vector<std::byte> levels, tokens, patches;
+    bool operator==(const Made&) const = default;
+};
+
+inline std::vector<std::byte> copied(const Ref<Block>& block)
+{
+    if (!block) return {};
+    return {block->host(), block->host() + block->size()};
+}
+
+// The texels of levels 1.., without what lies between the end of a row and the next.
+inline std::vector<std::byte> texels(const Ref<Block>& levels, const Pyramid& pyramid)
+{
+    std::vector<std::byte> packed;
+    if (!levels) return packed;
+    const std::uint64_t size = element_size(pyramid.element);
+    for (std::size_t i = 0; i < pyramid.table.size(); ++i) {
+        const auto& level = pyramid.table[i];
+        if (i % MAX_LEVELS == 0 || level.width == 0) continue;
+        for (std::uint64_t row = 0; row < std::uint64_t(level.height) * pyramid.image.channels; ++row) {
+            const std::byte* from = levels->host() + (level.offset + row * level.pitch) * size;
+            packed.insert(packed.end(), from, from + level.width * size);
+        }
+    }
+    return packed;
+}
+
+inline Made run(Backend& backend, const std::vector<ImageView>& views, const Spec& spec)
+{
+    const Image image = gather_images(views);
+    const Ref<Record> record = backend.begin();
+    const Pyramid pyramid =
+        backend.pyramid(*record, backend.image(*record, image), plan_pyramid(image, spec.pyramid));
+    const Layout layout = backend.layout(*record, plan_layout(image_sizes(image), spec.layout));
+    Patches patches;
+    if (spec.pyramid.edge == Edge::aligned)
+        patches = backend.sample(*record, pyramid, layout, plan_sample(pyramid, layout, spec.sample));
+    const Ref<Block> levels = backend.tensor(*record, pyramid.levels);
+    const Ref<Block> tokens = backend.tensor(*record, layout.tokens);
+    const Ref<Block> data = backend.tensor(*record, patches.data);
+    backend.finish(*record);
+    return {texels(levels, pyramid), copied(tokens), copied(data)};
+}
+
+inline Ref<Backend> cpu_backend()
+{
+    return Ref<Backend>(new cpu::CpuBackend(1, "", 1ull << 30));
+}
+
+}  // namespace foveate::test

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every stage on Vulkan gives the bytes of the cpu: element types, strides, layouts, orders, both memory
+// policies, several threads at once.
+#include <thread>
+
+#include "engine/vulkan/program.h"
+#include "vulkan_check.h"
+
+using namespace foveate;
+using namespace foveate::test;
+
+namespace {
+
+struct Batch {
+    const char* name;
+    std::vector<Picture> pictures;
+    std::vector<ImageView> views() const
+    {
+        std::vector<ImageView> list;
+        for (const Picture& picture : pictures) list.push_back(picture.view);
+        return list;
+    }
+};
+
+std::vector<Batch> batches()
+{
+    std::vector<Batch> list(6);
+    list[0].name = "rgb u8, sizes mixed";
+    for (auto [w, h] : {std::pair{129u, 65u}, {1u, 1u}, {64u, 200u}, {37u, 5u}})
+        list[0].pictures.emplace_back(w, h, 3, 3, Element::u8);
+    list[1].name = "rgbx u8 with padded rows";
+    list[1].pictures.emplace_back(101u, 77u, 3, 4, Element::u8, 3);
+    list[1].pictures.emplace_back(16u, 16u, 3, 4, Element::u8);
+    list[2].name = "planar u8";
+    list[2].pictures.emplace_back(50u, 61u, 3, 0, Element::u8, 2);
+    list[3].name = "gray u16";
+    list[3].pictures.emplace_back(99u, 33u, 1, 1, Element::u16, 1);
+    list[4].name = "planar f32";
+    list[4].pictures.emplace_back(40u, 71u, 3, 0, Element::f32);
+    list[5].name = "rgb f32";
+    list[5].pictures.emplace_back(33u, 31u, 3, 3, Element::f32);
+    return list;
+}
+
+std::vector<std::pair<std::string, Spec>> specs()
+{
+    std::vector<std::pair<std::string, Spec>> list;
+    const auto add = [&](const std::string& name) -> Spec& { return list.emplace_back(name, Spec{}).second; };
+    {
+        Spec& spec = add("grid");
+        spec.layout = {.kind = LayoutKind::grid, .budget = 30, .cell = 16};
+        spec.sample = {.patch = 16, .mean = {0.5f, 0.4f, 0.3f}, .std = {0.5f, 0.25f, 0.2f}};
+    }
+    {
+        Spec& spec = add("rings, bf16, channels last");
+        spec.layout = {.kind = LayoutKind::rings, .budget = 0, .cell = 8, .strides = {1, 2, 4}, .grids = {4, 4, 4}};
+        spec.sample = {.patch = 8, .frames = 2, .channels_last = true, .dtype = Dtype::bf16};
+    }
+    {
+        Spec& spec = add("views, f16, merged");
+        spec.layout = {.kind = LayoutKind::views, .budget = 20, .cell = 12, .gaze = {{{0.3, 0.6}}}};
+        spec.sample = {.patch = 6, .merge = 2, .frames = 2, .dtype = Dtype::f16, .taps = 3.0};
+    }
+    {
+        Spec& spec = add("linear, odd patch");
+        spec.pyramid.color = Color::linear;
+        spec.layout = {.kind = LayoutKind::grid, .budget = 12, .cell = 7};
+        spec.sample = {.patch = 7, .mean = {0.5f, 0.5f, 0.5f}, .std = {0.5f, 0.5f, 0.5f}};
+    }
+    {
+        Spec& spec = add("exact");
+        spec.pyramid.edge = Edge::exact;
+        spec.layout = {.kind = LayoutKind::grid, .budget = 12, .cell = 16};
+    }
+    return list;
+}
+
+void parity(Backend& vulkan, const std::string& policy)
+{
+    const Ref<Backend> cpu = cpu_backend();
+    for (const Batch& batch : batches())
+        for (auto [name, spec] : specs()) {
+            const ImageView& first = batch.pictures[0].view;
+            if (spec.pyramid.color == Color::linear && first.element != Element::u8) continue;
+            if (first.channels == 1) spec.sample.mean = {0.5f}, spec.sample.std = {0.5f};
+            const Made expected = run(*cpu, batch.views(), spec);
+            const Made got = run(vulkan, batch.views(), spec);
+            const std::string what = policy + ", " + batch.name + ", " + name;
+            check(got.levels == expected.levels, what + ": levels");
+            check(got.tokens == expected.tokens, what + ": tokens");
+            check(got.patches == expected.patches, what + ": patches");
+        }
+}
+
+void threads(Backend& vulkan)
+{
+    const Batch batch = std::move(batches()[0]);
+    const Spec spec = specs()[0].second;
+    const Made expected = run(*cpu_backend(), batch.views(), spec);
+    std::vector<std::thread> list;
+    std::atomic<int> wrong{0};
+    for (int i = 0; i < 4; ++i)
+        list.emplace_back([&] {
+            for (int round = 0; round < 4; ++round) wrong += !(run(vulkan, batch.views(), spec) == expected);
+        });
+    for (std::thread& thread : list) thread.join();
+    check(wrong == 0, "threads: " + std::to_string(wrong) + " runs differ");
+}
+
+// The output in several dispatches: more bytes than lavapipe binds at once. Most rows are padding, which costs
+// nothing but its bytes.
+void chunks(Backend& vulkan)
+{
+    const Picture picture(64, 48, 3, 3, Element::u8);
+    Spec spec;
+    spec.layout = {.kind = LayoutKind::views, .budget = 1500, .cell = 32};
+    spec.layout.views = {{.x0 = 0, .y0 = 0, .x1 = 1, .y1 = 1, .rows = 2, .columns = 2}};
+    spec.sample = {.patch = 32, .frames = 2};
+    const std::vector<ImageView> views(4, picture.view);
+    check(run(vulkan, views, spec) == run(*cpu_backend(), views, spec), "chunks");
+}
+
+}  // namespace
+
+int main()
+try {
+    for (const char* staging : {"0", "1"}) {
+        setenv("FOVEATE_VULKAN_STAGING", staging, 1);
+        const Ref<Backend> backend = make_vulkan_backend("", 0);
+        std::printf("%s, %s, host_visible %d\n", backend->caps().device.c_str(), backend->caps().driver.c_str(),
+                    backend->caps().host_visible);
+        check(backend->caps().host_visible == (*staging == '0'), "memory policy");
+        parity(*backend, *staging == '1' ? "staged" : "shared");
+        threads(*backend);
+        const std::uint64_t pipelines = backend->counters().pipelines_created;
+        check(pipelines == vulkan::shaders().size(), "pipelines " + std::to_string(pipelines));
+        if (*staging == '0') chunks(*backend);
+        check(backend->counters().messages == 0, "messages of this backend");
+    }
+    return report("vulkan_parity");
+} catch (const Error& error) {
+    check(false, error.what());
+    return report("vulkan_parity");
+}

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, the pictures it draws and the report it writes."""
+
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from foveate import Engine, cli, demo, doctor, info
+from foveate import overlay as drawing
+from foveate.report import write_report
+from images import random_image
+from PIL import Image
+from safetensors.numpy import load_file
+
+EMPTY_TAGS = {"meta", "img", "br"}
+
+
+def run(capsys, *arguments):
+    """(exit status, stdout, stderr) of a command line."""
+    status = cli.run([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(random_image(1, 96, 128)).save(path)
+    return path
+
+
+# ---- literals ----------------------------------------------------------------------------------------------
+
+
+def test_encode_counts(capsys, photo):
+    status, text, _ = run(capsys, "encode", photo, "--budget", 48, "--backend", "cpu", "--json")
+    row = json.loads(text)["images"][0]
+    assert status == 0
+    assert (row["width"], row["height"], row["tokens"], row["valid"]) == (128, 96, 48, 48)
+    assert row["detail"] == [{"px_per_texel": 1.0, "tokens": 48}] and row["shape"] == [1, 48, 3, 16, 16]
+
+
+def test_encode_prints_a_table(capsys, photo):
+    status, text, _ = run(capsys, "encode", photo, photo, "--gaze", "0.5,0.5", "--backend", "cpu")
+    assert status == 0
+    assert text.count("128 x 96") == 2 and "273" in text and "median" in text
+
+
+def test_gaze_reaches_the_layout(capsys, photo):
+    out = {}
+    for gaze in ("0.1,0.1", "0.9,0.9"):
+        target = photo.with_name(gaze + ".safetensors")
+        assert run(capsys, "encode", photo, "--gaze", gaze, "--budget", 40, "--out", target)[0] == 0
+        out[gaze] = load_file(target)["center_px"]
+    assert out["0.1,0.1"].sum() < out["0.9,0.9"].sum()
+
+
+def test_encode_saves_what_the_engine_returns(capsys, photo):
+    target = photo.with_name("tokens.safetensors")
+    assert run(capsys, "encode", photo, photo, "--model", "qwen2.5-vl", "--budget", 12, "--dtype", "float16",
+               "--backend", "cpu", "--out", target)[0] == 0
+    tokens = Engine(backend="cpu").tokens([Image.open(photo)] * 2, model="qwen2.5-vl", budget=12, dtype="float16")
+    saved = load_file(target)
+    assert saved["patches"].dtype == np.float16
+    assert np.array_equal(saved["patches"], tokens.numpy())
+    for field in ("center_px", "size_px", "level", "valid"):
+        assert np.array_equal(saved[field], getattr(tokens, field))
+
+
+def test_no_command_is_help(capsys):
+    status, text, error = run(capsys)
+    assert status == 0 and error == ""
+    assert [word for word in ("info", "doctor", "encode", "bench") if word not in text] == []
+
+
+def test_info(capsys):
+    status, text, _ = run(capsys, "info", "--json")
+    found = json.loads(text)
+    assert status == 0 and found == info()
+    cpu = [candidate for candidate in found["candidates"] if candidate["backend"] == "cpu"]
+    assert len(cpu) == 1 and cpu[0]["usable"] and cpu[0]["reasons"] == []
+    assert cpu[0]["device"] in run(capsys, "info")[1]
+
+
+def test_version(capsys):
+    status, text, _ = run(capsys, "--version")
+    assert (status, text.strip()) == (0, info()["version"])
+
+
+def test_doctor(capsys):
+    status, text, _ = run(capsys, "doctor", "--json")
+    checks = {check["check"]: check for check in json.loads(text)}
+    assert status == 0
+    assert checks["NumPy"]["state"] == checks["cpu backend"]["state"] == "ok"
+    assert all(check["fix"] for check in checks.values() if check["state"] != "ok")
+    assert "cpu backend" in run(capsys, "doctor")[1]
+
+
+def test_doctor_fails_what_is_needed(capsys, monkeypatch):
+    module = sys.modules["foveate.doctor"]
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    assert run(capsys, "doctor")[0] == 0
+    status, text, _ = run(capsys, "doctor", "--need", "torch", "--json")
+    row = next(check for check in json.loads(text) if check["check"] == "torch")
+    assert status == 1 and row == {"check": "torch", "state": "fail", "found": "not installed",
+                                   "fix": "pip install torch"}
+
+
+def test_doctor_compares_every_device(monkeypatch):
+    """A device whose bytes differ from the cpu's is a failure when Vulkan is needed."""
+    module = sys.modules["foveate.doctor"]
+    monkeypatch.setattr(module, "_trial", lambda **options: ("x", str(options["backend"]).encode()))
+    rows = [check for check in doctor(need=("vulkan",)) if check["check"].startswith("vulkan:")]
+    assert rows and all(check["state"] == "fail" for check in rows)
+
+
+# ---- pictures ----------------------------------------------------------------------------------------------
+
+
+def test_reconstruct_is_the_image_when_tokens_are_pixels():
+    image = random_image(2, 64, 96)
+    for model in ("vit16", "siglip2"):
+        tokens = Engine(backend="cpu").tokens(image, grid=(4, 6), model=model)
+        assert np.array_equal(np.asarray(drawing.reconstruct(image, tokens, side=96)), image)
+
+
+def test_reconstruct_undoes_merge_and_frames():
+    image = random_image(3, 56, 84)
+    tokens = Engine(backend="cpu").tokens(image, grid=(2, 3), model="qwen2.5-vl")
+    assert np.array_equal(np.asarray(drawing.reconstruct(image, tokens, side=84)), image)
+
+
+def test_overlay_draws_every_token():
+    image = np.full((64, 64, 3), 100, np.uint8)
+    tokens = Engine(backend="cpu").tokens(image, grid=(4, 4), patch=16)
+    drawn = np.asarray(drawing.overlay(image, tokens, side=128, legend=False))
+    assert drawn.shape == (128, 128, 3)
+    line, inside = drawn[0, 0].astype(int), drawn[16, 16].astype(int)
+    assert abs(line - drawing.color(0)).max() < 40 and abs(inside - 90).max() < 12
+    assert np.array_equal(drawn[0, 0], drawn[32, 32]) and np.array_equal(drawn[0, 0], drawn[127, 127])
+
+
+def test_details():
+    """Every texel of a 4 x 4 grid of 16-texel cells over 256 px covers 4 px; a fovea's covers one."""
+    engine, image = Engine(backend="cpu"), np.zeros((256, 256, 3), np.uint8)
+    assert drawing.details(engine.tokens(image, grid=(4, 4))) == [(2, 4.0, 16)]
+    found = drawing.details(engine.tokens(image, gaze=(0.5, 0.5), budget=32))
+    assert found[0][:2] == (0, 1.0) and found[-1][0] > 0
+
+
+def test_overlay_dims_what_no_token_covers():
+    image = np.full((200, 200, 3), 200, np.uint8)
+    tokens = Engine(backend="cpu").tokens(image, layout="views", views=[((0, 0, 0.5, 0.5), (2, 2))])
+    drawn = np.asarray(drawing.overlay(image, tokens, side=200, legend=False)).astype(int)
+    assert drawn[150, 150].max() < 70 < drawn[25, 25].min()
+
+
+def test_overlay_file(capsys, photo):
+    target = photo.with_name("deep") / "overlay.png"
+    assert run(capsys, "encode", photo, "--gaze", "0.5,0.5", "--overlay", target)[0] == 0
+    with Image.open(target) as picture:
+        assert picture.format == "PNG" and picture.width == 1280 and picture.height > 960
+
+
+def test_overlay_names_for_several(capsys, photo):
+    other = photo.with_name("other.png")
+    other.write_bytes(photo.read_bytes())
+    assert run(capsys, "encode", photo, other, "--overlay", photo.with_name("o.png"))[0] == 0
+    assert photo.with_name("o-photo.png").is_file() and photo.with_name("o-other.png").is_file()
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced and collects what the page would load."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.loads, self.sections = [], [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in EMPTY_TAGS:
+            self.open.append(tag)
+        self.sections += tag == "section"
+        self.loads += [value for key, value in attrs if key in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_report_needs_nothing_else(tmp_path):
+    image = random_image(4, 80, 120)
+    tokens = Engine(backend="cpu").tokens(image, gaze=[(0.3, 0.3)], budget=30)
+    entry = {"name": "<b>&", "layout": "views", "image": image, "tokens": tokens, "ms": 1.5, "gaze_uv": [(0.3, 0.3)]}
+    text = write_report(tmp_path / "a" / "r.html", [entry, entry], facts=["cpu"], side=200).read_text()
+    page = Page(text)
+    assert page.open == [] and page.sections == 2
+    assert all(link.startswith(("data:image/", "#")) for link in page.loads)
+    assert "<b>&" not in text and "&lt;b&gt;&amp;" in text
+    assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "r.html"]
+
+
+def test_demo(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "SCENES", [*demo.SCENES[:2], ("skimage", "data/no.png", "grid", 96, ())])
+    demo.main([str(tmp_path / "report.html")])
+    text = capsys.readouterr().out
+    assert "astronaut" in text and "coffee" in text and "not installed: skimage/data/no.png" in text
+    assert Page((tmp_path / "report.html").read_text()).sections == 2
+
+
+def test_demo_pictures_are_there():
+    assert [name for package, name, *_ in demo.SCENES if demo.find(package, name) is None] == []
+
+
+# ---- errors ------------------------------------------------------------------------------------------------
+
+
+def broken_files(folder):
+    (folder / "words.png").write_text("not a picture")
+    Image.fromarray(random_image(1, 96, 128)).save(folder / "half.png")
+    (folder / "half.png").write_bytes((folder / "half.png").read_bytes()[:4000])
+    (folder / "evil\x1b[31m.png").write_text("x")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["encode", "no.png"], "image: file: got no.png, expected a file that exists."),
+    (["encode", "words.png"], "image: file: got words.png, expected a picture that Pillow can read."),
+    (["encode", "half.png"], "image: file: got half.png ("),
+    (["encode", "evil\x1b[31m.png"], "image: file: got evil?[31m.png, expected"),
+    (["encode", "."], "Is a directory"),
+    (["encode", "photo.png", "--gaze", "0.5"], "encode: gaze: got '0.5', expected x,y in 0..1, as 0.4,0.6."),
+    (["encode", "photo.png", "--gaze", "a,b"], "encode: gaze: got 'a,b'"),
+    (["encode", "photo.png", "--gaze", "7,7"], "layout: gaze"),
+    (["encode", "photo.png", "--model", "nope"], "nope"),
+    (["encode", "photo.png", "--budget", "0"], "layout: budget: got 0"),
+    (["encode", "photo.png", "--dtype", "bfloat16", "--report", "r.html"], "encode: dtype: got bfloat16"),
+    (["encode", "photo.png", "--layout", "spiral"], "spiral"),
+    (["doctor", "--need", "luck"], "doctor: need: got luck, expected vulkan, torch or pillow."),
+    (["fly"], "fly"),
+])
+def test_errors_are_one_line(capsys, photo, monkeypatch, arguments, message):
+    broken_files(photo.parent)
+    monkeypatch.chdir(photo.parent)
+    status, text, error = run(capsys, *arguments)
+    assert status == 2 and text == ""
+    assert error.count("\n") == 1 and message in error and "Traceback" not in error and "\x1b" not in error
+
+
+def test_too_large_before_it_is_decoded(capsys, photo, monkeypatch):
+    monkeypatch.setattr(cli._core, "limits", lambda: {"image_pixels": 96 * 128 - 1})
+    status, _, error = run(capsys, "encode", photo)
+    assert status == 2 and f"{photo}, 128 x 96 px, expected at most 12287 px." in error.replace("\n", " ")
+
+
+def test_without_typer():
+    code = "import sys; sys.modules['typer'] = None; from foveate.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == ('foveate: command line: got no typer, expected it installed. '
+                           'pip install "foveate[cli]"\n')
+
+
+def test_as_a_program(photo):
+    done = subprocess.run([sys.executable, "-m", "foveate", "encode", str(photo), "--json"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and json.loads(done.stdout)["images"][0]["tokens"] == 273

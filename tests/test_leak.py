@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing grows: after a warm-up, as many open files as before, no more memory, no new pipeline."""
+
+import ctypes
+import ctypes.util
+import gc
+import json
+import os
+
+import pytest
+from child import child, descriptors
+from conftest import BACKENDS, options
+from images import random_image
+
+MIB = 1 << 20
+IMAGE = random_image(7, 96, 128)
+# Mesa 22.3's software driver keeps this much of every compute pipeline that is made and destroyed, bytes.
+# Measured with pipelines alone; the engine makes its own once, so only new engines show it.
+KEPT_BY_DRIVER = {"lavapipe": 60 << 10}
+
+
+def resident():
+    """Bytes of this process in memory, after what is free has been handed back."""
+    gc.collect()
+    libc = ctypes.CDLL(ctypes.util.find_library("c"))
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def steady(work, cycles, warm, growth):
+    """Runs work(); fails when descriptors differ, or memory grew by more than `growth` bytes, after the warm-up.
+    Returns the growth in bytes."""
+    for _ in range(warm):
+        work()
+    files, bytes_before = descriptors(), resident()
+    for _ in range(cycles):
+        work()
+    grown = resident() - bytes_before
+    now = descriptors()
+    assert now == files, f"open files: got {now}, expected {files} as before {cycles} cycles"
+    assert grown <= growth, f"memory: got {grown} bytes more after {cycles} cycles, expected {growth} at most"
+    return grown
+
+
+# What runs in the child
+
+def encode(backend, cycles, warm):
+    """Create, encode, free on one engine: every kind of value, some exported and never consumed."""
+    import foveate
+
+    engine = foveate.Engine(**options(backend))
+    count = 0
+
+    def work():
+        nonlocal count
+        count += 1
+        image = IMAGE[: 90 + count % 3]
+        tokens = engine.tokens(image, gaze=(0.3, 0.6), budget=12, patch=8, layout=("views", "rings")[count % 2]
+                               if count % 4 else "grid", **({} if count % 2 == 0 or count % 4 == 0 else RINGS))
+        capsule = tokens.patches.__dlpack__()
+        pyramid = engine.pyramid(image, color="linear" if count % 3 else "encoded")
+        layout = engine.layout(pyramid, budget=4, cell=8)
+        engine.sample(pyramid, layout, patch=8)
+        del capsule
+
+    steady(work, 12, warm, 64 * MIB)
+    made = engine.stats["pipelines_created"]
+    used = engine.stats["memory_used"]
+    grown = steady(work, cycles, 0, 1 * MIB)
+    stats = engine.stats
+    assert stats["pipelines_created"] == made
+    assert stats["memory_used"] == used
+    engine.close()
+    print(json.dumps({"grown": grown, "pipelines": made, "messages": stats["messages"]}))
+
+
+def engines(backend, cycles, warm):
+    """Whole engines, with a value that outlives each."""
+    import foveate
+
+    made = 0
+    kept = []
+
+    def work():
+        nonlocal made
+        engine = foveate.Engine(**options(backend))
+        kept[:] = [engine.tokens(IMAGE, budget=6, patch=8)]
+        made += engine.stats["pipelines_created"]
+        engine.close()
+
+    steady(work, 0, warm, 0)
+    made = 0
+    allowance = KEPT_BY_DRIVER.get(backend, 0) * 3 * cycles
+    grown = steady(work, cycles, 0, 4 * MIB + allowance)
+    print(json.dumps({"grown": grown, "pipelines": made, "threads": len(os.listdir("/proc/self/task"))}))
+
+
+def inherited(backend):
+    """The descriptors that a program started from here is given, before and with an engine at work."""
+    import subprocess
+    import sys
+
+    import foveate
+
+    def seen():
+        return subprocess.run([sys.executable, "-c", "import os; print(sorted(os.listdir('/proc/self/fd')))"],
+                              close_fds=False, capture_output=True, text=True, check=True).stdout
+
+    before = seen()
+    engine = foveate.Engine(**options(backend))
+    tokens = engine.tokens(IMAGE, budget=6)
+    array = tokens.patches.numpy()
+    assert seen() == before, f"got {seen()}, expected {before}"
+    print(array.size)
+
+
+def run(backend, call, **env):
+    return json.loads(child(backend, f"import test_leak; test_leak.{call}", timeout=3000, **env).splitlines()[-1])
+
+
+# What pytest runs
+
+def test_encode(backend):
+    cycles = 150 if backend == "swiftshader" else 500
+    assert run(backend, f"encode({backend!r}, {cycles}, 100)")["pipelines"] == (0 if backend == "cpu" else 3)
+
+
+@pytest.mark.long
+def test_encode_long(backend):
+    run(backend, f"encode({backend!r}, 10000, 500)")
+
+
+def test_engines(backend, tmp_path):
+    cycles = 5 if backend == "swiftshader" else 20
+    run(backend, f"engines({backend!r}, {cycles}, 5)", FOVEATE_CACHE_DIR=str(tmp_path))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "swiftshader"])
+def test_engines_long(name, tmp_path):
+    run(name, f"engines({name!r}, 200, 20)", FOVEATE_CACHE_DIR=str(tmp_path))
+
+
+def test_no_descriptor_is_inherited(backend):
+    run(backend, f"inherited({backend!r})")
