@@ -175,17 +175,26 @@ const std::byte* Sampler::row(const Source& source, std::uint32_t plane, std::in
     const std::size_t slot_bytes = (std::size_t(n) * texel + 127) / 64 * 64;  // 16 elements of room
     if (edge_.size() < slot_bytes * y_.taps) edge_.resize(slot_bytes * y_.taps);
     std::byte* to = edge_.data() + slot_bytes * slot;
-    // Only the channels are copied: the last pixel of a row need not own all of its stride.
+    // Only the channels are copied of the last pixel: it need not own all of its stride.
     const std::uint32_t used = source.planes > 1 ? 1 : source.channels;
-    for (std::uint32_t i = 0; i < n; ++i) {
-        const std::byte* at = from + std::uint64_t(std::clamp(x_.low + int(i), 0, int(source.width) - 1)) * pixel;
-        if (decode)
+    const int last = int(source.width) - 1;
+    const auto left = std::uint32_t(std::clamp(-x_.low, 0, int(n)));
+    const auto right = std::uint32_t(std::clamp(x_.high - 1 - last, 0, int(n)));
+    if (decode) {
+        for (std::uint32_t i = 0; i < n; ++i) {
+            const std::byte* at = from + std::uint64_t(std::clamp(x_.low + int(i), 0, last)) * pixel;
             for (std::uint32_t c = 0; c < used; ++c)
                 reinterpret_cast<std::uint16_t*>(to)[i * source.pixel_elements + c] =
                     std::uint16_t(plan_.decode[std::uint8_t(at[c])]);
-        else
-            std::memcpy(to + std::size_t(i) * pixel, at, used * size);
+        }
+        return to;
     }
+    for (std::uint32_t i = 0; i < left; ++i) std::memcpy(to + std::size_t(i) * pixel, from, used * size);
+    if (left + right < n)
+        std::memcpy(to + std::size_t(left) * pixel, from + std::uint64_t(x_.low + int(left)) * pixel,
+                    std::size_t(n - left - right - 1) * pixel + used * size);
+    for (std::uint32_t i = n - right; i < n; ++i)
+        std::memcpy(to + std::size_t(i) * pixel, from + std::uint64_t(last) * pixel, used * size);
     return to;
 }
 
