@@ -84,7 +84,8 @@ const Program& VulkanBackend::program(const char* name, const Buffer* pixels, co
 VulkanRecord& VulkanBackend::recording(Record& record) const
 {
     auto* ours = dynamic_cast<VulkanRecord*>(&record);
-    require(ours && &ours->recorder() == recorder_.get(), "Engine: record", "another backend's", "this one's");
+    require(ours && &ours->recorder() == recorder_.get(), "Engine: record", "another backend's",
+            "this one's");
     return *ours;
 }
 
@@ -115,10 +116,11 @@ Groups VulkanBackend::flat_groups(const Program& program, std::uint64_t items) c
 void VulkanBackend::check_groups(const Program& program, const Groups& groups) const
 {
     for (int axis = 0; axis < 3; ++axis)
-        require(groups[axis] <= device_->limits().maxComputeWorkGroupCount[axis],
-                std::string(program.name()) + ": work groups", groups[axis],
-                "at most " + std::to_string(device_->limits().maxComputeWorkGroupCount[axis]) + " on this device",
-                "Use fewer images a call.", ErrorKind::limit);
+        require(
+            groups[axis] <= device_->limits().maxComputeWorkGroupCount[axis],
+            std::string(program.name()) + ": work groups", groups[axis],
+            "at most " + std::to_string(device_->limits().maxComputeWorkGroupCount[axis]) + " on this device",
+            "Use fewer images a call.", ErrorKind::limit);
 }
 
 void VulkanBackend::check_range(const char* what, std::uint64_t bytes, std::uint64_t bytes_max) const

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Vulkan backend as the rest of the engine sees it: no Vulkan header is needed to call it. A build without
-// Vulkan headers or a GLSL compiler has the same functions; they answer that there is no such backend.
+// The Vulkan backend as the rest of the engine sees it: no Vulkan header is needed to call it. A build
+// without Vulkan headers or a GLSL compiler has the same functions; they answer that there is no such
+// backend.
 //
 // Environment:
 //   FOVEATE_VULKAN_LIBRARY  the loader, or one driver, to open instead of libvulkan.so.1

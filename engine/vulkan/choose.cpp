@@ -58,7 +58,8 @@ Found find()
                                       [](const Choice& choice) { return !choice.adapter.software; });
     if (!hardware)
         for (const Library* library : driver_libraries(!found.choices.empty()))
-            if (found.choices.empty() || found.choices.back().adapter.software) look(*library, found, reasons);
+            if (found.choices.empty() || found.choices.back().adapter.software)
+                look(*library, found, reasons);
     if (found.choices.empty())
         found.candidates.push_back({.backend = "vulkan",
                                     .device = "no device",
@@ -76,7 +77,8 @@ std::string described(const std::vector<Candidate>& candidates)
         text += (text.empty() ? "" : "; ") + candidate.device;
         if (candidate.usable) continue;
         text += " (";
-        for (std::size_t i = 0; i < candidate.reasons.size(); ++i) text += (i ? ", " : "") + candidate.reasons[i];
+        for (std::size_t i = 0; i < candidate.reasons.size(); ++i)
+            text += (i ? ", " : "") + candidate.reasons[i];
         text += ")";
     }
     return text;
@@ -84,14 +86,15 @@ std::string described(const std::vector<Candidate>& candidates)
 
 std::string lower(std::string text)
 {
-    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](unsigned char c) { return char(std::tolower(c)); });
     return text;
 }
 
 bool all_of(const std::string& text, int (*is)(int))
 {
-    return !text.empty() &&
-           std::all_of(text.begin(), text.end(), [&](char c) { return is(static_cast<unsigned char>(c)) != 0; });
+    return !text.empty() && std::all_of(text.begin(), text.end(),
+                                        [&](char c) { return is(static_cast<unsigned char>(c)) != 0; });
 }
 
 bool matches(const Adapter& adapter, std::size_t index, const std::string& selector)

@@ -36,8 +36,9 @@ VkDebugUtilsMessengerCreateInfoEXT messenger_info(std::atomic<std::uint64_t>& co
 
 bool has_extension(const std::vector<VkExtensionProperties>& list, const char* name)
 {
-    return std::any_of(list.begin(), list.end(),
-                       [&](const auto& extension) { return std::strcmp(extension.extensionName, name) == 0; });
+    return std::any_of(list.begin(), list.end(), [&](const auto& extension) {
+        return std::strcmp(extension.extensionName, name) == 0;
+    });
 }
 
 std::string hex(const std::uint8_t* bytes, std::size_t count)
@@ -53,7 +54,8 @@ std::string hex(const std::uint8_t* bytes, std::size_t count)
 
 std::string version_text(std::uint32_t version)
 {
-    return std::to_string(VK_API_VERSION_MAJOR(version)) + "." + std::to_string(VK_API_VERSION_MINOR(version));
+    return std::to_string(VK_API_VERSION_MAJOR(version)) + "." +
+           std::to_string(VK_API_VERSION_MINOR(version));
 }
 
 // Compute without graphics first: such a queue runs beside a renderer's.
@@ -105,7 +107,8 @@ Adapter adapter_of(const Instance& instance, VkPhysicalDevice device)
     adapter.driver_uuid = hex(id.driverUUID, VK_UUID_SIZE);
     adapter.allocation_max = size.maxMemoryAllocationSize;
     adapter.driver = driver.driverName;
-    if (*driver.driverInfo) adapter.driver += std::string(adapter.driver.empty() ? "" : " ") + driver.driverInfo;
+    if (*driver.driverInfo)
+        adapter.driver += std::string(adapter.driver.empty() ? "" : " ") + driver.driverInfo;
 
     adapter.timeline_core = version >= VK_API_VERSION_1_2;
     VkPhysicalDeviceTimelineSemaphoreFeatures timeline{
@@ -129,7 +132,8 @@ Adapter adapter_of(const Instance& instance, VkPhysicalDevice device)
     const VkPhysicalDeviceLimits& limits = adapter.properties.limits;
     need("maxPushConstantsSize", limits.maxPushConstantsSize, NEED_PUSH_CONSTANTS);
     need("maxComputeWorkGroupInvocations", limits.maxComputeWorkGroupInvocations, NEED_INVOCATIONS);
-    need("maxPerStageDescriptorStorageBuffers", limits.maxPerStageDescriptorStorageBuffers, NEED_STORAGE_BUFFERS);
+    need("maxPerStageDescriptorStorageBuffers", limits.maxPerStageDescriptorStorageBuffers,
+         NEED_STORAGE_BUFFERS);
     need("maxDescriptorSetStorageBuffers", limits.maxDescriptorSetStorageBuffers, NEED_STORAGE_BUFFERS);
     need("maxStorageBufferRange", limits.maxStorageBufferRange, NEED_STORAGE_BUFFER_RANGE);
     return adapter;
@@ -143,7 +147,8 @@ Instance::Instance(const Library& library)
     require(version_ >= VK_API_VERSION_1_1, "Engine: Vulkan instance", "Vulkan " + version_text(version_),
             "1.1 or later", "Use backend=\"cpu\".", ErrorKind::unsupported);
     std::uint32_t count = 0;
-    check(library.vk.EnumerateInstanceExtensionProperties(nullptr, &count, nullptr), "count instance extensions");
+    check(library.vk.EnumerateInstanceExtensionProperties(nullptr, &count, nullptr),
+          "count instance extensions");
     std::vector<VkExtensionProperties> extensions(count);
     check(library.vk.EnumerateInstanceExtensionProperties(nullptr, &count, extensions.data()),
           "list instance extensions");
@@ -189,7 +194,8 @@ std::vector<Adapter> adapters(const Instance& instance)
     check(instance.vk.EnumeratePhysicalDevices(instance.handle(), &count, nullptr), "count devices");
     std::vector<VkPhysicalDevice> devices(count);
     if (count)
-        check(instance.vk.EnumeratePhysicalDevices(instance.handle(), &count, devices.data()), "list devices");
+        check(instance.vk.EnumeratePhysicalDevices(instance.handle(), &count, devices.data()),
+              "list devices");
     std::vector<Adapter> result;
     for (VkPhysicalDevice device : devices) result.push_back(adapter_of(instance, device));
     // Real hardware first; within a kind as the drivers order them.

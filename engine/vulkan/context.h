@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One instance per backend, and the adapters it sees: each with every reason against it, so that a message can
-// name them all.
+// One instance per backend, and the adapters it sees: each with every reason against it, so that a message
+// can name them all.
 #pragma once
 
 #include <atomic>

@@ -9,7 +9,8 @@
 
 namespace foveate::vulkan {
 
-// The k-th VkResult-returning call from now on, by any thread, returns `result` (a VkResult). k counts from 1.
+// The k-th VkResult-returning call from now on, by any thread, returns `result` (a VkResult). k counts
+// from 1.
 void fault_arm(std::uint64_t k, std::int32_t result);
 void fault_disarm();
 std::uint64_t fault_calls();  // VkResult-returning calls since the last fault_arm()

@@ -31,7 +31,8 @@ Layout VulkanBackend::layout(Record& record, const LayoutPlan& plan)
     check_groups(program, groups);
     const Ref<Buffer> spans = recording.upload(plan.spans.data(), plan.spans.size() * sizeof(LayoutSpan));
     Ref<Buffer> cells;
-    if (!plan.cells.empty()) cells = recording.upload(plan.cells.data(), plan.cells.size() * sizeof(LayoutCell));
+    if (!plan.cells.empty())
+        cells = recording.upload(plan.cells.data(), plan.cells.size() * sizeof(LayoutCell));
     shared::LayoutParams params{};
     params.token_count = std::uint32_t(count);
     params.span_count = std::uint32_t(plan.spans.size());

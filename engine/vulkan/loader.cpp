@@ -131,7 +131,8 @@ InstanceTable instance_table(const Library& library, VkInstance instance)
 DeviceTable device_table(const InstanceTable& instance, VkDevice device)
 {
     DeviceTable table;
-#define X(name) table.name.call = reinterpret_cast<PFN_vk##name>(instance.GetDeviceProcAddr(device, "vk" #name));
+#define X(name) \
+    table.name.call = reinterpret_cast<PFN_vk##name>(instance.GetDeviceProcAddr(device, "vk" #name));
     VULKAN_DEVICE_FUNCTIONS(X)
     VULKAN_DEBUG_DEVICE_FUNCTIONS(X)
 #undef X

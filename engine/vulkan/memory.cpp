@@ -15,9 +15,13 @@ namespace {
 constexpr std::uint64_t PAGE = 4096;
 constexpr std::uint64_t POOL_MAX = 1ull << 30;  // bytes kept for reuse, at most half of the budget
 
-constexpr VkMemoryPropertyFlags MAPPED = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+constexpr VkMemoryPropertyFlags MAPPED =
+    VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
 
-std::uint64_t whole_pages(std::uint64_t size) { return (std::max<std::uint64_t>(size, 1) + PAGE - 1) / PAGE * PAGE; }
+std::uint64_t whole_pages(std::uint64_t size)
+{
+    return (std::max<std::uint64_t>(size, 1) + PAGE - 1) / PAGE * PAGE;
+}
 
 // Eight classes to every doubling: a block is at most an eighth larger than asked for, from 32 KiB on.
 std::uint64_t size_class(std::uint64_t size)
@@ -169,7 +173,8 @@ Buffer* Memory::create(Use use, std::uint64_t capacity)
         check(vk.BindBufferMemory(device_.handle(), buffer->handle_, buffer->memory_, 0), "bind memory");
         if (shared_ || use != Use::device) {
             void* mapped = nullptr;
-            check(vk.MapMemory(device_.handle(), buffer->memory_, 0, VK_WHOLE_SIZE, 0, &mapped), "map memory");
+            check(vk.MapMemory(device_.handle(), buffer->memory_, 0, VK_WHOLE_SIZE, 0, &mapped),
+                  "map memory");
             buffer->host_ = static_cast<std::byte*>(mapped);
         }
         return buffer;

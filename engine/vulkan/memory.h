@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory: buffers in a pool by size class, under a budget of our own, since drivers promise more than there is.
+// Memory: buffers in a pool by size class, under a budget of our own, since drivers promise more than there
+// is.
 //   shared memory (software devices, integrated GPUs): every buffer is mapped, nothing is staged;
 //   otherwise: device-local buffers, and mapped ones to copy through.
 #pragma once

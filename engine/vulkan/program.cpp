@@ -47,8 +47,8 @@ Program::Program(const Device& device, const Shader& shader, std::uint32_t windo
     VkShaderModuleCreateInfo code{VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO};
     code.codeSize = shader.words.size_bytes();
     code.pCode = shader.words.data();
-    const auto module = device.own<VkShaderModule>(device.vk.CreateShaderModule, device.vk.DestroyShaderModule,
-                                                   code, "create a shader module");
+    const auto module = device.own<VkShaderModule>(
+        device.vk.CreateShaderModule, device.vk.DestroyShaderModule, code, "create a shader module");
     VkComputePipelineCreateInfo info{VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO};
     info.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
     info.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;

@@ -45,8 +45,8 @@ private:
     Owned<VkPipeline> pipeline_;
 };
 
-// Pipelines compiled by an earlier process. Whatever is wrong with the file -- missing, cut, of another driver,
-// device or build, not ours -- means starting cold. Nothing is ever reported: it is only a cache.
+// Pipelines compiled by an earlier process. Whatever is wrong with the file -- missing, cut, of another
+// driver, device or build, not ours -- means starting cold. Nothing is ever reported: it is only a cache.
 class PipelineCache {
 public:
     PipelineCache(const Device& device, std::span<const Shader> shaders);

@@ -54,14 +54,19 @@ Pyramid VulkanBackend::pyramid(Record& record, Image image, const PyramidPlan& p
                     device_->limits().maxStorageBufferRange);
         const Ref<Buffer> pixels = pixels_of(recording, image);
         const Ref<Buffer> levels = recording.buffer(Use::device, size);
-        const Ref<Buffer> images = recording.upload(image.table.data(), image.table.size() * sizeof image.table[0]);
-        const Ref<Buffer> table = recording.upload(plan.table.data(), plan.table.size() * sizeof plan.table[0]);
+        const Ref<Buffer> images =
+            recording.upload(image.table.data(), image.table.size() * sizeof image.table[0]);
+        const Ref<Buffer> table =
+            recording.upload(plan.table.data(), plan.table.size() * sizeof plan.table[0]);
         Ref<Buffer> taps, decode;
-        if (!plan.taps.empty()) taps = recording.upload(plan.taps.data(), plan.taps.size() * sizeof plan.taps[0]);
+        if (!plan.taps.empty())
+            taps = recording.upload(plan.taps.data(), plan.taps.size() * sizeof plan.taps[0]);
         if (plan.decode) decode = recording.upload(plan.decode, 256 * sizeof(float));
 
-        std::vector<Binding> bindings{
-            {"Images", images.get()}, {"LevelTable", table.get()}, {"Taps", taps.get()}, {"Decode", decode.get()}};
+        std::vector<Binding> bindings{{"Images", images.get()},
+                                      {"LevelTable", table.get()},
+                                      {"Taps", taps.get()},
+                                      {"Decode", decode.get()}};
         add_windows(bindings, PIXEL_WINDOWS, pixels.get());
         add_windows(bindings, LEVEL_WINDOWS, levels.get());
         const Program& program = this->program("pyramid", pixels.get(), levels.get());

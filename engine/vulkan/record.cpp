@@ -104,7 +104,8 @@ void VulkanRecord::stage_barrier(std::uint32_t from, std::uint32_t to)
     VkMemoryBarrier barrier{VK_STRUCTURE_TYPE_MEMORY_BARRIER};
     barrier.srcAccessMask = writes(from);
     barrier.dstAccessMask = reads_and_writes(to);
-    device().vk.CmdPipelineBarrier(commands(), stages(from), stages(to), 0, 1, &barrier, 0, nullptr, 0, nullptr);
+    device().vk.CmdPipelineBarrier(commands(), stages(from), stages(to), 0, 1, &barrier, 0, nullptr, 0,
+                                   nullptr);
 }
 
 void VulkanRecord::begin_stage()
@@ -118,7 +119,8 @@ VkDescriptorSet VulkanRecord::descriptor_set(const Program& program)
     const DeviceTable& vk = device().vk;
     Recording& recording = *recording_;
     if (recording.sets_used == recording.set_pools.size() * SETS_PER_POOL) {
-        const VkDescriptorPoolSize size{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, SETS_PER_POOL * NEED_STORAGE_BUFFERS};
+        const VkDescriptorPoolSize size{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                        SETS_PER_POOL * NEED_STORAGE_BUFFERS};
         VkDescriptorPoolCreateInfo info{VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO};
         info.maxSets = SETS_PER_POOL;
         info.poolSizeCount = 1;
@@ -137,7 +139,8 @@ VkDescriptorSet VulkanRecord::descriptor_set(const Program& program)
     return set;
 }
 
-void VulkanRecord::write_set(VkDescriptorSet set, const Program& program, std::span<const Binding> bindings) const
+void VulkanRecord::write_set(VkDescriptorSet set, const Program& program,
+                             std::span<const Binding> bindings) const
 {
     const std::vector<Slot>& slots = program.reflection().slots;
     std::vector<VkDescriptorBufferInfo> infos(slots.size());
@@ -166,8 +169,9 @@ void VulkanRecord::dispatch(const Program& program, std::span<const std::byte> p
                             std::span<const Binding> bindings, const Groups& groups)
 {
     const DeviceTable& vk = device().vk;
-    require(params.size() == program.reflection().params_size, std::string("Engine: shader ") + program.name(),
-            program.reflection().params_size, params.size(), "Build foveate again.", ErrorKind::device);
+    require(params.size() == program.reflection().params_size,
+            std::string("Engine: shader ") + program.name(), program.reflection().params_size, params.size(),
+            "Build foveate again.", ErrorKind::device);
     const VkCommandBuffer commands = this->commands();
     const VkDescriptorSet set = descriptor_set(program);
     write_set(set, program, bindings);
@@ -178,7 +182,8 @@ void VulkanRecord::dispatch(const Program& program, std::span<const std::byte> p
         vk.CmdBeginDebugUtilsLabelEXT(commands, &label);
     }
     vk.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program.pipeline());
-    vk.CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program.layout(), 0, 1, &set, 0, nullptr);
+    vk.CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program.layout(), 0, 1, &set, 0,
+                             nullptr);
     if (!params.empty())
         vk.CmdPushConstants(commands, program.layout(), VK_SHADER_STAGE_COMPUTE_BIT, 0,
                             std::uint32_t(params.size()), params.data());

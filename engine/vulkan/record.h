@@ -83,8 +83,8 @@ public:
 
     // Everything recorded so far is done, and seen, before what follows.
     void begin_stage();
-    void dispatch(const Program& program, std::span<const std::byte> params, std::span<const Binding> bindings,
-                  const Groups& groups);
+    void dispatch(const Program& program, std::span<const std::byte> params,
+                  std::span<const Binding> bindings, const Groups& groups);
     // Ends the recording, runs it and waits. Nothing recorded: nothing done.
     void finish();
 

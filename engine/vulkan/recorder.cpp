@@ -82,7 +82,8 @@ void Recorder::reap(std::uint64_t wait_ns)
     std::erase_if(abandoned_, [&](const Abandoned& abandoned) {
         const VkFence fence = abandoned.recording->fence.get();
         VkResult result = device_->vk.GetFenceStatus(device_->handle(), fence);
-        const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - Clock::now()).count();
+        const auto left =
+            std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - Clock::now()).count();
         if (result == VK_NOT_READY && left > 0)
             result = device_->vk.WaitForFences(device_->handle(), 1, &fence, VK_TRUE, std::uint64_t(left));
         return result == VK_SUCCESS || result == VK_ERROR_DEVICE_LOST;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The output may be larger than what a device binds at once, so tokens go in chunks, each writing its own part.
+// The output may be larger than what a device binds at once, so tokens go in chunks, each writing its own
+// part.
 #include <algorithm>
 #include <numeric>
 
@@ -27,7 +28,8 @@ std::uint64_t chunk_tokens(const Device& device, const Program& program, std::ui
 
 }  // namespace
 
-Patches VulkanBackend::sample(Record& record, const Pyramid& pyramid, const Layout& layout, const SamplePlan& plan)
+Patches VulkanBackend::sample(Record& record, const Pyramid& pyramid, const Layout& layout,
+                              const SamplePlan& plan)
 {
     VulkanRecord& recording = this->recording(record);
     shared::SampleParams params = plan.params;
@@ -50,12 +52,14 @@ Patches VulkanBackend::sample(Record& record, const Pyramid& pyramid, const Layo
     check_range("sample: layout", tokens->size(), device_->limits().maxStorageBufferRange);
     if (plan.decode) decode = recording.upload(plan.decode, 256 * sizeof(float));
     if (plan.encode) encode = recording.upload(plan.encode, 65536 * sizeof(float));
-    const Ref<Buffer> images = recording.upload(image.table.data(), image.table.size() * sizeof image.table[0]);
+    const Ref<Buffer> images =
+        recording.upload(image.table.data(), image.table.size() * sizeof image.table[0]);
     const Ref<Buffer> table =
         recording.upload(pyramid.table.data(), pyramid.table.size() * sizeof pyramid.table[0]);
 
-    std::vector<Binding> bindings{{"Output", output.get()},   {"Images", images.get()}, {"LevelTable", table.get()},
-                                  {"Tokens", tokens.get()},   {"Decode", decode.get()}, {"Encode", encode.get()}};
+    std::vector<Binding> bindings{{"Output", output.get()},    {"Images", images.get()},
+                                  {"LevelTable", table.get()}, {"Tokens", tokens.get()},
+                                  {"Decode", decode.get()},    {"Encode", encode.get()}};
     add_windows(bindings, PIXEL_WINDOWS, pixels.get());
     add_windows(bindings, LEVEL_WINDOWS, levels.get());
 

@@ -101,7 +101,8 @@ std::uint32_t type_size(const Module& module, std::uint32_t id, std::uint32_t de
     const auto& [op, operands] = found->second;
     switch (op) {
     case OP_TYPE_INT: case OP_TYPE_FLOAT: return operands[0] / 8;
-    case OP_TYPE_VECTOR: return operands.size() < 2 ? 0 : type_size(module, operands[0], depth + 1) * operands[1];
+    case OP_TYPE_VECTOR:
+        return operands.size() < 2 ? 0 : type_size(module, operands[0], depth + 1) * operands[1];
     case OP_TYPE_ARRAY: {
         const auto stride = module.strides.find(id);
         const auto length = operands.size() < 2 ? module.constants.end() : module.constants.find(operands[1]);

@@ -10,8 +10,8 @@
 
 namespace foveate::vulkan {
 
-// The images and the levels are seen through four bindings of this many bytes each: what every device can bind
-// at once, and what shaders/lib/pixels.glsl counts in words.
+// The images and the levels are seen through four bindings of this many bytes each: what every device can
+// bind at once, and what shaders/lib/pixels.glsl counts in words.
 inline constexpr std::uint64_t WINDOW = 128ull << 20;
 inline constexpr std::uint32_t WINDOWS = 4;
 
@@ -35,7 +35,8 @@ public:
 private:
     void last_release() override;
     // The shader for these buffers: one that fits its first window needs no choice between them.
-    const Program& program(const char* name, const Buffer* pixels = nullptr, const Buffer* levels = nullptr) const;
+    const Program& program(const char* name, const Buffer* pixels = nullptr,
+                           const Buffer* levels = nullptr) const;
     // The record as ours; the block as a buffer of this device, uploaded where it is another's.
     VulkanRecord& recording(Record& record) const;
     Ref<Buffer> own(VulkanRecord& record, const Ref<Block>& block, const char* what) const;

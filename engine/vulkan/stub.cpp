@@ -7,7 +7,8 @@ namespace foveate {
 
 namespace {
 
-constexpr const char* REASON = "this build has no Vulkan; install libvulkan-dev and glslang-tools and build again";
+constexpr const char* REASON =
+    "this build has no Vulkan; install libvulkan-dev and glslang-tools and build again";
 
 }  // namespace
 

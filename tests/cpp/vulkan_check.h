@@ -27,7 +27,8 @@ inline void check(bool condition, const std::string& what)
 // The test's exit code. Messages of a validation layer count as failures.
 inline int report(const char* name)
 {
-    for (const std::string& text : vulkan::message_texts()) std::fprintf(stderr, "message: %s\n", text.c_str());
+    for (const std::string& text : vulkan::message_texts())
+        std::fprintf(stderr, "message: %s\n", text.c_str());
     check(vulkan::messages() == 0, std::to_string(vulkan::messages()) + " validation messages");
     std::printf("%s: %s\n", name, failures ? "FAILED" : "ok");
     return failures ? 1 : 0;
@@ -50,8 +51,8 @@ struct Picture {
     std::vector<std::byte> bytes;
     ImageView view;
 
-    Picture(std::uint32_t width, std::uint32_t height, std::uint32_t channels, std::uint32_t stored, Element element,
-            std::uint32_t padding = 0)
+    Picture(std::uint32_t width, std::uint32_t height, std::uint32_t channels, std::uint32_t stored,
+            Element element, std::uint32_t padding = 0)
     {
         const std::uint64_t size = element_size(element);
         view.width = width;
@@ -112,12 +113,16 @@ inline std::vector<std::byte> texels(const Ref<Block>& levels, const Pyramid& py
     return packed;
 }
 
-inline Made run(Backend& backend, const std::vector<ImageView>& views, const Spec& spec)
+// `gap`: elements left unused before the levels.
+inline Made run(Backend& backend, const std::vector<ImageView>& views, const Spec& spec,
+                std::uint32_t gap = 0)
 {
     const Image image = gather_images(views);
     const Ref<Record> record = backend.begin();
-    const Pyramid pyramid =
-        backend.pyramid(*record, backend.image(*record, image), plan_pyramid(image, spec.pyramid));
+    PyramidPlan plan = plan_pyramid(image, spec.pyramid);
+    for (auto& level : plan.table) level.offset += gap;
+    plan.level_elements += gap;
+    const Pyramid pyramid = backend.pyramid(*record, backend.image(*record, image), plan);
     const Layout layout = backend.layout(*record, plan_layout(image_sizes(image), spec.layout));
     Patches patches;
     if (spec.pyramid.edge == Edge::aligned)

@@ -3,7 +3,6 @@
 // policies, several threads at once.
 #include <thread>
 
-#include "engine/vulkan/program.h"
 #include "vulkan_check.h"
 
 using namespace foveate;
@@ -53,7 +52,8 @@ std::vector<std::pair<std::string, Spec>> specs()
     }
     {
         Spec& spec = add("rings, bf16, channels last");
-        spec.layout = {.kind = LayoutKind::rings, .budget = 0, .cell = 8, .strides = {1, 2, 4}, .grids = {4, 4, 4}};
+        spec.layout = {
+            .kind = LayoutKind::rings, .budget = 0, .cell = 8, .strides = {1, 2, 4}, .grids = {4, 4, 4}};
         spec.sample = {.patch = 8, .frames = 2, .channels_last = true, .dtype = Dtype::bf16};
     }
     {
@@ -107,8 +107,8 @@ void threads(Backend& vulkan)
     check(wrong == 0, "threads: " + std::to_string(wrong) + " runs differ");
 }
 
-// The output in several dispatches: more bytes than lavapipe binds at once. Most rows are padding, which costs
-// nothing but its bytes.
+// The output in several dispatches: more bytes than lavapipe binds at once. Most rows are padding, which
+// costs nothing but its bytes.
 void chunks(Backend& vulkan)
 {
     const Picture picture(64, 48, 3, 3, Element::u8);
@@ -120,6 +120,26 @@ void chunks(Backend& vulkan)
     check(run(vulkan, views, spec) == run(*cpu_backend(), views, spec), "chunks");
 }
 
+// Pixels, then levels, of more bytes than one window, and tokens that read the far end of them.
+void windows(Backend& vulkan)
+{
+    const Picture large(16384, 2800, 3, 3, Element::u8);
+    Spec spec;
+    spec.pyramid.levels = 1;
+    spec.layout = {.kind = LayoutKind::views, .budget = 4, .cell = 8};
+    spec.layout.views = {{.x0 = 0.99, .y0 = 0.9, .x1 = 1, .y1 = 1, .rows = 2, .columns = 2}};
+    spec.sample = {.patch = 8};
+    check(run(vulkan, {large.view}, spec) == run(*cpu_backend(), {large.view}, spec), "windows: pixels");
+
+    const Picture small(200, 150, 3, 3, Element::u8);
+    spec.pyramid.levels = 0;
+    spec.layout.views = {{.x0 = 0, .y0 = 0, .x1 = 1, .y1 = 1, .rows = 2, .columns = 2}};
+    for (const std::uint32_t gap :
+         {(1u << 26) - 20000u, 3u << 26})  // 16-bit elements: across two windows, the last
+        check(run(vulkan, {small.view}, spec, gap) == run(*cpu_backend(), {small.view}, spec, gap),
+              "windows: levels");
+}
+
 }  // namespace
 
 int main()
@@ -127,14 +147,14 @@ try {
     for (const char* staging : {"0", "1"}) {
         setenv("FOVEATE_VULKAN_STAGING", staging, 1);
         const Ref<Backend> backend = make_vulkan_backend("", 0);
-        std::printf("%s, %s, host_visible %d\n", backend->caps().device.c_str(), backend->caps().driver.c_str(),
-                    backend->caps().host_visible);
+        std::printf("%s, %s, host_visible %d\n", backend->caps().device.c_str(),
+                    backend->caps().driver.c_str(), backend->caps().host_visible);
+        const std::uint64_t pipelines = backend->counters().pipelines_created;
         check(backend->caps().host_visible == (*staging == '0'), "memory policy");
         parity(*backend, *staging == '1' ? "staged" : "shared");
         threads(*backend);
-        const std::uint64_t pipelines = backend->counters().pipelines_created;
-        check(pipelines == vulkan::shaders().size(), "pipelines " + std::to_string(pipelines));
-        if (*staging == '0') chunks(*backend);
+        if (*staging == '0') chunks(*backend), windows(*backend);
+        check(backend->counters().pipelines_created == pipelines, "a pipeline was made for a request");
         check(backend->counters().messages == 0, "messages of this backend");
     }
     return report("vulkan_parity");
