@@ -5,13 +5,6 @@
 
 namespace foveate {
 
-std::uint32_t element_size(Element element)
-{
-    return element == Element::u8 ? 1 : element == Element::u16 ? 2 : 4;
-}
-
-std::uint32_t dtype_size(Dtype dtype) { return dtype == Dtype::f32 ? 4 : 2; }
-
 Patches patches_of(const Layout& layout, const SamplePlan& plan)
 {
     const auto& params = plan.params;

@@ -26,8 +26,11 @@ enum class Dtype : std::uint32_t { f32 = DTYPE_F32, f16 = DTYPE_F16, bf16 = DTYP
 enum class Edge : std::uint32_t { aligned, exact };
 enum class Color : std::uint32_t { encoded, linear };
 
-std::uint32_t element_size(Element element);
-std::uint32_t dtype_size(Dtype dtype);
+constexpr std::uint32_t element_size(Element element)
+{
+    return element == Element::u8 ? 1 : element == Element::u16 ? 2 : 4;
+}
+constexpr std::uint32_t dtype_size(Dtype dtype) { return dtype == Dtype::f32 ? 4 : 2; }
 
 // A block of memory that a backend made. Counted: a DLPack consumer may hold it longer than the engine lives.
 class Block : public Counted {

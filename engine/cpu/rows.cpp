@@ -87,7 +87,8 @@ void reduce_pixels(const std::uint8_t* a, const std::uint8_t* b, std::uint32_t w
 {
     const std::uint32_t count = (width + 1) / 2;
     std::uint32_t i = 0;
-    for (; 2 * i + LANES <= width; i += LANES / 2) {
+    // Not the last pixel where it has a channel that is not read: that one need not be the caller's.
+    for (; 2 * i + LANES + (S > CHANNELS) <= width; i += LANES / 2) {
         Bytes from_a[S], from_b[S];
         for (int k = 0; k < S; ++k) {
             from_a[k] = load<Bytes>(a + 2 * S * i + k * LANES);

@@ -127,7 +127,12 @@ public:
     void run(const Token& token, std::uint64_t index);
 
 private:
-    const std::byte* row(const Source& source, std::uint32_t plane, std::int32_t y, std::uint32_t slot);
+    struct Columns {
+        std::int32_t low, high;              // read: [low, high), never empty
+        std::uint32_t left, inside, right;   // of the token's columns
+    };
+    Columns columns_of(const Source& source) const;
+    const std::byte* decode_row(const std::byte* from, std::uint32_t n, std::uint32_t slot);
     void vertical(const Source& source, std::uint32_t line);
     void horizontal();
     void normalise();
@@ -148,7 +153,7 @@ private:
     Axis x_, y_;
     std::uint32_t level_ = 0;
     std::vector<const std::byte*> pointers_;
-    std::vector<std::byte> edge_;        // rows that had to be made: across a border, or decoded
+    std::vector<std::uint16_t> decoded_;
     std::vector<float> planes_, blended_, texels_;
     std::vector<float> normal_;          // planes of room_ floats
     std::vector<std::uint16_t> half_;
@@ -159,79 +164,84 @@ private:
     const std::byte* packed_ = nullptr;
 };
 
-// Elements of the level's row y from x_.low on, the edge repeated outside.
-const std::byte* Sampler::row(const Source& source, std::uint32_t plane, std::int32_t y, std::uint32_t slot)
+// The columns of the level that a token reads, and how often the first and the last of them are repeated for
+// what lies outside.
+Sampler::Columns Sampler::columns_of(const Source& source) const
 {
-    const std::uint32_t size = element_size(source.element);
-    const std::uint32_t pixel = size * source.pixel_elements;
-    const std::byte* from = source.data + plane * source.plane_stride +
-                            source.row_stride * std::uint32_t(std::clamp(y, 0, int(source.height) - 1));
-    const bool inside = x_.low >= 0 && x_.high <= int(source.width);
-    const bool decode = p_.linear && level_ == 0;
-    if (inside && !decode) return from + std::uint64_t(x_.low) * pixel;
+    const int width = int(source.width), total = x_.high - x_.low;
+    Columns columns;
+    columns.low = std::clamp(x_.low, 0, width - 1);
+    columns.high = std::clamp(x_.high, columns.low + 1, width);
+    columns.left = std::uint32_t(std::clamp(-x_.low, 0, total));
+    columns.inside = std::uint32_t(std::max(0, std::min(x_.high, width) - std::max(x_.low, 0)));
+    columns.right = std::uint32_t(total) - columns.left - columns.inside;
+    return columns;
+}
 
-    const std::uint32_t n = std::uint32_t(x_.high - x_.low);
-    const std::uint32_t texel = decode ? 2 * source.pixel_elements : pixel;
-    const std::size_t slot_bytes = (std::size_t(n) * texel + 127) / 64 * 64;  // 16 elements of room
-    if (edge_.size() < slot_bytes * y_.taps) edge_.resize(slot_bytes * y_.taps);
-    std::byte* to = edge_.data() + slot_bytes * slot;
-    // Only the channels are copied of the last pixel: it need not own all of its stride.
-    const std::uint32_t used = source.planes > 1 ? 1 : source.channels;
-    const int last = int(source.width) - 1;
-    const auto left = std::uint32_t(std::clamp(-x_.low, 0, int(n)));
-    const auto right = std::uint32_t(std::clamp(x_.high - 1 - last, 0, int(n)));
-    if (decode) {
-        for (std::uint32_t i = 0; i < n; ++i) {
-            const std::byte* at = from + std::uint64_t(std::clamp(x_.low + int(i), 0, last)) * pixel;
-            for (std::uint32_t c = 0; c < used; ++c)
-                reinterpret_cast<std::uint16_t*>(to)[i * source.pixel_elements + c] =
-                    std::uint16_t(plan_.decode[std::uint8_t(at[c])]);
-        }
-        return to;
-    }
-    for (std::uint32_t i = 0; i < left; ++i) std::memcpy(to + std::size_t(i) * pixel, from, used * size);
-    if (left + right < n)
-        std::memcpy(to + std::size_t(left) * pixel, from + std::uint64_t(x_.low + int(left)) * pixel,
-                    std::size_t(n - left - right - 1) * pixel + used * size);
-    for (std::uint32_t i = n - right; i < n; ++i)
-        std::memcpy(to + std::size_t(i) * pixel, from + std::uint64_t(last) * pixel, used * size);
-    return to;
+// A row of bytes as the light they stand for.
+const std::byte* Sampler::decode_row(const std::byte* from, std::uint32_t n, std::uint32_t slot)
+{
+    const std::size_t room = std::size_t(n) + ROOM;
+    if (decoded_.size() < room * y_.taps) decoded_.resize(room * y_.taps);
+    std::uint16_t* to = decoded_.data() + room * slot;
+    for (std::uint32_t i = 0; i < n; ++i) to[i] = std::uint16_t(plan_.decode[std::uint8_t(from[i])]);
+    return reinterpret_cast<const std::byte*>(to);
 }
 
 void Sampler::vertical(const Source& source, std::uint32_t line)
 {
-    const std::uint32_t columns = std::uint32_t(x_.high - x_.low);
+    const Columns columns = columns_of(source);
+    const bool decode = p_.linear && level_ == 0;
+    const Element element = decode ? Element::u16 : source.element;
+    const std::uint32_t pixel = source.pixel_elements, size = element_size(source.element);
+    const std::uint32_t total = columns.left + columns.inside + columns.right;
     // The last pixel counts its channels only: what follows them may not be the caller's to read.
     const std::uint32_t used = source.planes > 1 ? 1 : source.channels;
-    const std::uint32_t exact = (columns - 1) * source.pixel_elements + used;
+    const std::uint32_t exact = std::uint32_t(columns.high - columns.low - 1) * pixel + used;
     // Whole vectors where what follows the row may be read: an overlapping last one would stall the next step.
     const std::uint32_t whole = (exact + ROOM - 1) / ROOM * ROOM;
-    const Element element = p_.linear && level_ == 0 ? Element::u16 : source.element;
-    const std::size_t plane_room = std::size_t(whole) + ROOM;
+    const std::size_t plane_room = std::size_t(total) * pixel + whole + ROOM;
     if (planes_.size() < plane_room * source.planes) planes_.resize(plane_room * source.planes);
     pointers_.resize(y_.taps);
     for (std::uint32_t plane = 0; plane < source.planes; ++plane) {
+        const std::byte* from = source.data + plane * source.plane_stride + std::uint64_t(columns.low) * pixel * size;
         std::uint32_t n = whole;
         for (std::uint32_t k = 0; k < y_.count[line]; ++k) {
-            pointers_[k] = row(source, plane, y_.first[line] + int(k), k);
-            const bool made = !edge_.empty() && pointers_[k] >= edge_.data() &&
-                              pointers_[k] < edge_.data() + edge_.size();
-            if (!made && source.end - pointers_[k] < std::int64_t(whole) * element_size(source.element)) n = exact;
+            const int y = std::clamp(y_.first[line] + int(k), 0, int(source.height) - 1);
+            pointers_[k] = from + std::uint32_t(y) * source.row_stride;
+            if (decode)
+                pointers_[k] = decode_row(pointers_[k], exact, k);
+            else if (source.end - pointers_[k] < std::int64_t(whole) * size)
+                n = exact;
         }
         float* to = planes_.data() + plane_room * plane;
+        float* middle = to + std::size_t(columns.left) * pixel;
         if (element == Element::u8)
-            blend(rows_.blend_u8, line, n, to);
+            blend(rows_.blend_u8, line, n, middle);
         else if (element == Element::u16)
-            blend(rows_.blend_u16, line, n, to);
+            blend(rows_.blend_u16, line, n, middle);
         else
-            blend(rows_.blend_f32, line, n, to);
+            blend(rows_.blend_f32, line, n, middle);
+        if (columns.inside == total) continue;
+
+        // The edge is repeated after the sum, which is the same sum.
+        float first[MAX_CHANNELS], last[MAX_CHANNELS];
+        for (std::uint32_t c = 0; c < used; ++c) {
+            first[c] = middle[c];
+            last[c] = middle[std::size_t(columns.high - columns.low - 1) * pixel + c];
+        }
+        float* after = middle + std::size_t(columns.inside) * pixel;
+        for (std::uint32_t c = 0; c < used; ++c) {
+            for (std::uint32_t i = 0; i < columns.left; ++i) to[i * pixel + c] = first[c];
+            for (std::uint32_t i = 0; i < columns.right; ++i) after[i * pixel + c] = last[c];
+        }
     }
     line_ = planes_.data();
     line_stride_ = source.pixel_elements;
     planar_ = source.planes > 1 && x_.copy;
     if (source.planes > 1 && !x_.copy) {
-        if (blended_.size() < 4 * std::size_t(columns) + ROOM) blended_.resize(4 * std::size_t(columns) + ROOM);
-        rows_.interleave(planes_.data(), planes_.data() + plane_room, planes_.data() + 2 * plane_room, columns,
+        if (blended_.size() < 4 * std::size_t(total) + ROOM) blended_.resize(4 * std::size_t(total) + ROOM);
+        rows_.interleave(planes_.data(), planes_.data() + plane_room, planes_.data() + 2 * plane_room, total,
                          blended_.data());
         line_ = blended_.data();
         line_stride_ = 4;
@@ -317,9 +327,14 @@ void Sampler::run(const Token& token, std::uint64_t index)
     y_.plan(token.y, token.h, p_.cell, level_, token.inv_h);
     const Source source = source_of(pyramid_, token.image, level_);
     for (std::uint32_t line = 0; line < p_.cell; ++line) {
-        vertical(source, line);
-        horizontal();
-        normalise();
+        // Above and below the image every line is the one before it.
+        const int last = int(source.height) - 1, end = y_.first[line] + int(y_.count[line]) - 1;
+        const bool again = line > 0 && (end <= 0 || y_.first[line - 1] >= last);
+        if (!again) {
+            vertical(source, line);
+            horizontal();
+            normalise();
+        }
         store(index, line);
     }
 }

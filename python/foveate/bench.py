@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`foveate bench`: our stages against what a user would use instead, in one process, one after another.
 
-Times are medians over rounds in which every contender runs once, so that a machine whose speed drifts is the
-same machine for all of them; a ratio is the median of the rounds' own ratios.
+Times are medians over rounds in which every contender has its turn, a short burst of calls, so that a machine
+whose speed drifts is the same machine for all of them; a ratio is the median of the rounds' own ratios.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from .presets import presets
 
 QWEN = presets["qwen2.5-vl"]
 GRID = (13, 21)                 # what 273 tokens make of 1920 x 1080
+BURST = 5                       # timed calls of one contender in a row, one more before them
+SETTLE = 0.01                   # seconds before each run: other libraries' threads spin for a while after theirs
 RINGS = dict(strides=(1, 2, 4, 6, 8), grids=(4, 4, 6, 8, 10))
 
 
@@ -33,21 +35,20 @@ def photograph(width, height):
         y, x = np.mgrid[0:height, 0:width]
         return np.stack([(x * y >> 8) & 255, x & 255, y & 255], -1).astype(np.uint8)
     picture = Image.fromarray(load_sample_image("china.jpg"))
-    return np.ascontiguousarray(picture.resize((width, height), Image.BICUBIC))
+    return np.array(picture.resize((width, height), Image.BICUBIC))
 
 
-def race(contenders, rounds, seconds=6.0):
+def race(contenders, rounds, seconds=8.0):
     """Median milliseconds of each, and the median of each round's ratio to the first."""
     for run in contenders.values():
-        run()
         run()
     times = {name: [] for name in contenders}
     end = time.perf_counter() + seconds
     while len(times[next(iter(times))]) < rounds and time.perf_counter() < end:
         for name, run in contenders.items():
-            start = time.perf_counter()
-            run()
-            times[name].append((time.perf_counter() - start) * 1e3)
+            time.sleep(SETTLE)
+            run()                               # caches as a loop over images would have them
+            times[name].append(statistics.median(_timed(run) for _ in range(BURST)) * 1e3)
     first = times[next(iter(times))]
     return {name: {"ms": statistics.median(own), "best_ms": min(own), "rounds": len(own),
                    "ratio": statistics.median(b / a for a, b in zip(first, own, strict=True))}
