@@ -51,9 +51,10 @@ test-validation:     ## pytest under the Khronos validation layer, synchronisati
 	$(CTEST) --test-dir build/dev; \
 	FOVEATE_TEST_BACKENDS=lavapipe $(PY) -m pytest -q -m "not long" -k lavapipe $(ARGS)
 
-test-asan:           ## C++ tests under the address and undefined-behaviour sanitizers
+test-asan:           ## C++ and binding tests under the address and undefined-behaviour sanitizers
 	@$(READY) test
 	@tools/sanitize.sh asan address,undefined
+	@tools/sanitize_python.sh tests/test_image.py tests/test_tensor.py tests/test_error.py
 
 test-tsan:           ## C++ tests under the thread sanitizer
 	@$(READY) test
