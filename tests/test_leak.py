@@ -6,6 +6,8 @@ import ctypes.util
 import gc
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from child import child, descriptors
@@ -14,9 +16,8 @@ from images import random_image
 
 MIB = 1 << 20
 IMAGE = random_image(7, 96, 128)
-# Mesa 22.3's software driver keeps this much of every compute pipeline that is made and destroyed, bytes.
-# Measured with pipelines alone; the engine makes its own once, so only new engines show it.
-KEPT_BY_DRIVER = {"lavapipe": 60 << 10}
+KINDS = ({"budget": 12}, {"budget": 12, "gaze": (0.3, 0.6)},
+         {"layout": "rings", "strides": [1, 2], "grids": [4, 4]})
 
 
 def resident():
@@ -56,16 +57,16 @@ def encode(backend, cycles, warm):
     def work():
         nonlocal count
         count += 1
-        image = IMAGE[: 90 + count % 3]
-        tokens = engine.tokens(image, gaze=(0.3, 0.6), budget=12, patch=8, layout=("views", "rings")[count % 2]
-                               if count % 4 else "grid", **({} if count % 2 == 0 or count % 4 == 0 else RINGS))
+        image = IMAGE[: 90 + count % 2]
+        tokens = engine.tokens(image, patch=8, **KINDS[count % len(KINDS)])
         capsule = tokens.patches.__dlpack__()
-        pyramid = engine.pyramid(image, color="linear" if count % 3 else "encoded")
+        pyramid = engine.pyramid(image, color="linear" if count % 2 else "encoded")
         layout = engine.layout(pyramid, budget=4, cell=8)
         engine.sample(pyramid, layout, patch=8)
         del capsule
 
-    steady(work, 12, warm, 64 * MIB)
+    for _ in range(warm):
+        work()
     made = engine.stats["pipelines_created"]
     used = engine.stats["memory_used"]
     grown = steady(work, cycles, 0, 1 * MIB)
@@ -80,8 +81,7 @@ def engines(backend, cycles, warm):
     """Whole engines, with a value that outlives each."""
     import foveate
 
-    made = 0
-    kept = []
+    kept, made = [], 0
 
     def work():
         nonlocal made
@@ -90,23 +90,19 @@ def engines(backend, cycles, warm):
         made += engine.stats["pipelines_created"]
         engine.close()
 
-    steady(work, 0, warm, 0)
-    made = 0
-    allowance = KEPT_BY_DRIVER.get(backend, 0) * 3 * cycles
-    grown = steady(work, cycles, 0, 4 * MIB + allowance)
+    # With a warm pipeline cache: Mesa 22.3 keeps some 58 KiB of each pipeline that it has to compile.
+    grown = steady(work, cycles, warm, 4 * MIB)
     print(json.dumps({"grown": grown, "pipelines": made, "threads": len(os.listdir("/proc/self/task"))}))
 
 
 def inherited(backend):
     """The descriptors that a program started from here is given, before and with an engine at work."""
-    import subprocess
-    import sys
-
     import foveate
 
     def seen():
-        return subprocess.run([sys.executable, "-c", "import os; print(sorted(os.listdir('/proc/self/fd')))"],
-                              close_fds=False, capture_output=True, text=True, check=True).stdout
+        script = "import child; print([fd for fd, _ in child.descriptors()])"
+        return subprocess.run([sys.executable, "-c", script], close_fds=False, capture_output=True, text=True,
+                              check=True).stdout
 
     before = seen()
     engine = foveate.Engine(**options(backend))
@@ -123,18 +119,19 @@ def run(backend, call, **env):
 # What pytest runs
 
 def test_encode(backend):
-    cycles = 150 if backend == "swiftshader" else 500
-    assert run(backend, f"encode({backend!r}, {cycles}, 100)")["pipelines"] == (0 if backend == "cpu" else 3)
+    cycles, warm = (60, 40) if backend == "swiftshader" else (500, 100)
+    assert (run(backend, f"encode({backend!r}, {cycles}, {warm})")["pipelines"] > 0) == (backend != "cpu")
 
 
 @pytest.mark.long
 def test_encode_long(backend):
-    run(backend, f"encode({backend!r}, 10000, 500)")
+    cycles = 1000 if backend == "swiftshader" else 10000
+    run(backend, f"encode({backend!r}, {cycles}, 500)")
 
 
 def test_engines(backend, tmp_path):
-    cycles = 5 if backend == "swiftshader" else 20
-    run(backend, f"engines({backend!r}, {cycles}, 5)", FOVEATE_CACHE_DIR=str(tmp_path))
+    cycles, warm = (4, 2) if backend == "swiftshader" else (20, 5)
+    run(backend, f"engines({backend!r}, {cycles}, {warm})", FOVEATE_CACHE_DIR=str(tmp_path))
 
 
 @pytest.mark.long
