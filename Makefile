@@ -62,7 +62,10 @@ test-tsan:           ## C++ tests under the thread sanitizer
 
 test-long:           ## everything, the slow tests too
 	@$(READY) test
-	@. .cache/env.sh; FOVEATE_LONG=1 $(PY) -m pytest -q $(ARGS)
+	@. .cache/env.sh; export FOVEATE_LONG=1 VULKAN_FAULT_STEP=1; \
+	for icd in "$$FOVEATE_ICD_LAVAPIPE" "$$FOVEATE_ICD_SWIFTSHADER"; do \
+	    VK_DRIVER_FILES="$$icd" VK_ICD_FILENAMES="$$icd" $(CTEST) --test-dir build/dev --timeout 3600; done; \
+	$(PY) -m pytest -q $(ARGS)
 
 bench:               ## measure against what a user would use instead
 	@$(READY) test

@@ -17,6 +17,7 @@
 
 #include "engine/cpu/threads.h"
 #include "engine/engine.h"
+#include "engine/vulkan/fault.h"
 
 using namespace foveate;
 
@@ -302,11 +303,13 @@ try {
     if (vulkan && *vulkan == '1') {
         const EngineOptions options{.backend = {{"*", "vulkan"}}};
         one_engine(options, expected);
-        values_outlive_engines(options, expected, 1 + calls() / 50);
+        values_outlive_engines(options, expected, 1 + calls() / 100);
         released_elsewhere(options);
         const EngineOptions mixed{.backend = {{"sample", "cpu"}, {"*", "vulkan"}}, .threads = 2};
         one_engine(mixed, expected);
     }
+    for (const std::string& text : vulkan::message_texts()) check(false, text);
+    check(vulkan::messages() == 0, "validation messages");
     std::printf("stress: %s\n", failures ? "FAILED" : "ok");
     return failures ? 1 : 0;
 } catch (const Error& error) {
