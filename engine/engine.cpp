@@ -123,9 +123,12 @@ Engine::Engine(const EngineOptions& options) : state_(std::make_unique<State>())
 }
 
 // In a child of fork() the backends are left alone: their threads and their driver are not there to be stopped.
-Engine::~Engine()
+Engine::~Engine() { close(); }
+
+void Engine::close()
 {
-    if (getpid() != state_->pid) state_.release();
+    if (state_ && getpid() != state_->pid) state_.release();
+    state_.reset();
 }
 
 Image Engine::image(std::vector<ImageView> views)

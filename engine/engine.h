@@ -103,6 +103,9 @@ public:
 
     static std::vector<Candidate> candidates();
 
+protected:
+    void close();                       // what the destructor does; no other call may follow
+
 private:
     struct State;
     std::unique_ptr<State> state_;

@@ -130,7 +130,7 @@ def test_encode_long(backend):
 
 
 def test_engines(backend, tmp_path):
-    cycles, warm = (4, 2) if backend == "swiftshader" else (20, 5)
+    cycles, warm = (3, 1) if backend == "swiftshader" else (20, 5)
     run(backend, f"engines({backend!r}, {cycles}, {warm})", FOVEATE_CACHE_DIR=str(tmp_path))
 
 

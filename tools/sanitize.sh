@@ -20,6 +20,7 @@ export ASAN_OPTIONS=detect_stack_use_after_return=0:strict_string_checks=1:verif
 export LSAN_OPTIONS=suppressions=$PWD/tools/lsan.supp:print_suppressions=0
 export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=suppressions=$PWD/tools/tsan.supp:halt_on_error=1
+export FOVEATE_STRESS_VULKAN=1 FOVEATE_STRESS_CALLS=24
 export VK_DRIVER_FILES=$FOVEATE_ICD_LAVAPIPE VK_ICD_FILENAMES=$FOVEATE_ICD_LAVAPIPE
 # The loader unloads a driver with its last instance; kept in memory, its leaks still have a name.
 driver=$(sed -n 's/.*"library_path": *"\([^"]*\)".*/\1/p' "$FOVEATE_ICD_LAVAPIPE")

@@ -2,6 +2,7 @@
 #include "engine/cpu/memory.h"
 
 #include <cstdlib>
+#include <new>
 #include <string>
 
 #include "engine/error.h"
@@ -33,6 +34,10 @@ HostBlock::~HostBlock() { std::free(data_); }
 void HostBlock::last_release()
 {
     Ref<Memory> memory = std::move(memory_);
+    if (memory->forked()) {
+        memory.detach();
+        return;
+    }
     memory->take_back(this);
 }
 
@@ -88,9 +93,15 @@ void Memory::take_back(HostBlock* block)
         delete block;
         return;
     }
-    kept_ += block->capacity_;
-    free_.emplace(block->capacity_, block);
+    try {
+        free_.emplace(block->capacity_, block);
+        kept_ += block->capacity_;
+    } catch (const std::bad_alloc&) {
+        delete block;  // no room to remember it by: it is not kept
+    }
 }
+
+bool Memory::forked() const { return getpid() != process_; }
 
 void Memory::trim(std::uint64_t keep)
 {

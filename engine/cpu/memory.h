@@ -3,6 +3,9 @@
 // in arithmetic, so freed blocks are kept for the next call, up to a cap.
 #pragma once
 
+#include <sys/types.h>
+#include <unistd.h>
+
 #include <map>
 #include <mutex>
 #include <vector>
@@ -36,6 +39,7 @@ public:
 
     // 4096-aligned, contents undefined. Throws ErrorKind::memory over the budget.
     Ref<Block> allocate(std::uint64_t size);
+    bool forked() const;  // in a child process, where another thread may have held the lock for ever
     void close();  // the backend is gone: nothing is kept any more
     std::uint64_t used() const;
     std::uint64_t peak() const;
@@ -49,6 +53,7 @@ private:
     std::multimap<std::uint64_t, HostBlock*> free_;  // by capacity
     std::uint64_t budget_, live_ = 0, kept_ = 0, peak_ = 0;
     const void* owner_;
+    const pid_t process_ = getpid();
     bool closed_ = false;
 };
 

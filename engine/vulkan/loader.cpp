@@ -2,6 +2,7 @@
 #include "engine/vulkan/loader.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -80,6 +81,10 @@ Opened open(const std::string& name)
 
 const Library* open_once(const std::string& name, std::string& reason)
 {
+    // Drivers start threads and keep them; a child of fork() has the driver without them, and would wait for ever.
+    static const pid_t process = getpid();
+    require(getpid() == process, "Engine: Vulkan", "a process forked after a driver was loaded",
+            "the one that loaded it", "Use backend=\"cpu\", or start workers with spawn.", ErrorKind::forked);
     static std::mutex mutex;
     static auto* const opened = new std::map<std::string, Opened>;  // outlives every static destructor
     std::lock_guard lock(mutex);

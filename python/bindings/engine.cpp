@@ -75,12 +75,23 @@ nb::dict counters_of(const Engine& engine)
     return table;
 }
 
-void make_engine(Engine* self, std::map<std::string, std::string> backend, std::string device,
+// Closing may wait for a device. Other Python threads go on meanwhile.
+class UnlockedEngine final : public Engine {
+public:
+    using Engine::Engine;
+    ~UnlockedEngine()
+    {
+        nb::gil_scoped_release release;
+        close();
+    }
+};
+
+void make_engine(UnlockedEngine* self, std::map<std::string, std::string> backend, std::string device,
                  std::uint64_t memory_budget, std::uint32_t threads, std::string isa)
 {
     unlocked([&] {
-        return new (self) Engine(EngineOptions{std::move(backend), std::move(device), memory_budget, threads,
-                                               std::move(isa)});
+        return new (self) UnlockedEngine(
+            EngineOptions{std::move(backend), std::move(device), memory_budget, threads, std::move(isa)});
     });
 }
 
@@ -221,9 +232,7 @@ void bind_values(nb::module_& module)
 void bind_engine(nb::module_& module)
 {
     bind_values(module);
-    nb::class_<Engine>(module, "Engine")
-        .def("__init__", make_engine, nb::arg("backend"), nb::arg("device"), nb::arg("memory_budget"),
-             nb::arg("threads"), nb::arg("isa"))
+    nb::class_<Engine>(module, "EngineBase")
         .def("image", make_image, nb::arg("sources"))
         .def("pyramid", make_pyramid, nb::arg("image"), nb::arg("spec"))
         .def("layout",
@@ -238,6 +247,9 @@ void bind_engine(nb::module_& module)
         .def("patches_array", patches_array, nb::arg("patches"), nb::arg("shape"))
         .def("caps", caps_of, nb::arg("stage"))
         .def("counters", counters_of);
+    nb::class_<UnlockedEngine, Engine>(module, "Engine")
+        .def("__init__", make_engine, nb::arg("backend"), nb::arg("device"), nb::arg("memory_budget"),
+             nb::arg("threads"), nb::arg("isa"));
 }
 
 }  // namespace foveate::bindings

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engine: chooses the backends and runs the stages."""
 
+import atexit
 import os
 import threading
 from functools import lru_cache
@@ -22,6 +23,7 @@ from .types import STAGES, Array, BackendName, Channels, Color, Dtype, Edge, Kin
 
 SAMPLE = STAGES.index("sample")
 _pyramid_spec = lru_cache(maxsize=64)(pyramid_spec)
+atexit.register(_pyramid_spec.cache_clear)      # before the module that made the specs goes
 
 
 class Engine:

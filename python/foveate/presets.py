@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model wants its patches to look like."""
 
+import atexit
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -120,3 +121,6 @@ def _sample_options(model, patch, merge, mean, std, frames, channels, dtype, tap
         channels_last=preset.channels == "last", dtype=choice("sample: dtype", dtype, DTYPES),
         taps=real("sample: taps", taps), lod_bias=real("sample: lod_bias", lod_bias))
     return preset, spec
+
+
+atexit.register(_sample_options.cache_clear)     # before the module that made the specs goes
