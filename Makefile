@@ -35,10 +35,11 @@ test-spirv:          ## spirv-val over every shader that was built
 	@$(READY) test
 	@$(PY) tools/spirv.py build/dev
 
-test-cpp:            ## C++ tests on lavapipe, then on SwiftShader
+test-cpp:            ## C++ tests on lavapipe, then on SwiftShader (slow to make an engine: fewer faults)
 	@$(READY) test
-	@. .cache/env.sh; for icd in "$$FOVEATE_ICD_LAVAPIPE" "$$FOVEATE_ICD_SWIFTSHADER"; do \
-	    export VK_DRIVER_FILES="$$icd" VK_ICD_FILENAMES="$$icd"; $(CTEST) --test-dir build/dev; done
+	@. .cache/env.sh; step=25; for icd in "$$FOVEATE_ICD_LAVAPIPE" "$$FOVEATE_ICD_SWIFTSHADER"; do \
+	    export VK_DRIVER_FILES="$$icd" VK_ICD_FILENAMES="$$icd" VULKAN_FAULT_STEP=$$step; \
+	    $(CTEST) --test-dir build/dev; step=100; done
 
 test-python:         ## pytest: cpu, Vulkan on lavapipe, Vulkan on SwiftShader
 	@$(READY) test
@@ -69,7 +70,8 @@ test-long:           ## everything, the slow tests too
 
 bench:               ## measure against what a user would use instead
 	@$(READY) test
-	@. .cache/env.sh; $(PY) -m foveate bench --out docs/measured $(ARGS)
+	@. .cache/env.sh; export VK_DRIVER_FILES="$$FOVEATE_ICD_LAVAPIPE:$$FOVEATE_ICD_SWIFTSHADER"; \
+	export VK_ICD_FILENAMES="$$VK_DRIVER_FILES"; $(PY) -m foveate bench --out docs/measured $(ARGS)
 	@$(PY) tools/measured.py
 
 lint:                ## ruff and the rules of the tree
