@@ -66,7 +66,9 @@ struct SamplePlan {
     const float* encode = nullptr;                // color="linear": 65536 values of 0..1
 };
 
-// The value a sample stage returns, without its memory.
+// The value a stage returns, without its memory.
+Pyramid pyramid_of(const PyramidPlan& plan);
+Layout layout_of(const LayoutPlan& plan);
 Patches patches_of(const Layout& layout, const SamplePlan& plan);
 
 class Record : public Counted {};

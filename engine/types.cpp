@@ -5,6 +5,29 @@
 
 namespace foveate {
 
+Pyramid pyramid_of(const PyramidPlan& plan)
+{
+    Pyramid pyramid;
+    pyramid.table = plan.table;
+    pyramid.level_count = plan.level_count;
+    pyramid.element = plan.element;
+    pyramid.edge = plan.edge;
+    pyramid.color = plan.color;
+    pyramid.unit = plan.unit;
+    return pyramid;
+}
+
+Layout layout_of(const LayoutPlan& plan)
+{
+    return {.tokens = {},
+            .image_count = plan.image_count,
+            .rows = plan.rows,
+            .cell = plan.cell,
+            .fixations = plan.fixations,
+            .step_max = plan.step_max,
+            .sizes = plan.sizes};
+}
+
 Patches patches_of(const Layout& layout, const SamplePlan& plan)
 {
     const auto& params = plan.params;

@@ -37,13 +37,7 @@ Image CpuBackend::image(Record&, Image image) { return image; }
 
 Pyramid CpuBackend::pyramid(Record&, Image image, const PyramidPlan& plan)
 {
-    Pyramid pyramid;
-    pyramid.table = plan.table;
-    pyramid.level_count = plan.level_count;
-    pyramid.element = plan.element;
-    pyramid.edge = plan.edge;
-    pyramid.color = plan.color;
-    pyramid.unit = plan.unit;
+    Pyramid pyramid = pyramid_of(plan);
     if (plan.level_count > 1) {
         pyramid.levels = memory_->allocate(plan.level_elements * element_size(plan.element));
         if (plan.edge == Edge::exact)
@@ -57,13 +51,8 @@ Pyramid CpuBackend::pyramid(Record&, Image image, const PyramidPlan& plan)
 
 Layout CpuBackend::layout(Record&, const LayoutPlan& plan)
 {
-    Layout layout{.tokens = memory_->allocate(std::uint64_t(plan.image_count) * plan.rows * sizeof(Token)),
-                  .image_count = plan.image_count,
-                  .rows = plan.rows,
-                  .cell = plan.cell,
-                  .fixations = plan.fixations,
-                  .step_max = plan.step_max,
-                  .sizes = plan.sizes};
+    Layout layout = layout_of(plan);
+    layout.tokens = memory_->allocate(std::uint64_t(plan.image_count) * plan.rows * sizeof(Token));
     write_layout(plan, reinterpret_cast<Token*>(layout.tokens->host()));
     return layout;
 }

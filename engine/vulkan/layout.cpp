@@ -14,13 +14,7 @@ Layout VulkanBackend::layout(Record& record, const LayoutPlan& plan)
     check_range("layout: spans", plan.spans.size() * sizeof(LayoutSpan), range);
     check_range("layout: pattern", plan.cells.size() * sizeof(LayoutCell), range);
 
-    Layout layout;
-    layout.image_count = plan.image_count;
-    layout.rows = plan.rows;
-    layout.cell = plan.cell;
-    layout.fixations = plan.fixations;
-    layout.step_max = plan.step_max;
-    layout.sizes = plan.sizes;
+    Layout layout = layout_of(plan);
     const Ref<Buffer> tokens = recording.buffer(Use::device, count * sizeof(Token));
     layout.tokens = tokens;
     if (count == 0) return layout;

@@ -40,13 +40,7 @@ shared::PyramidParams params_of(const Image& image, const PyramidPlan& plan, std
 Pyramid VulkanBackend::pyramid(Record& record, Image image, const PyramidPlan& plan)
 {
     VulkanRecord& recording = this->recording(record);
-    Pyramid pyramid;
-    pyramid.table = plan.table;
-    pyramid.level_count = plan.level_count;
-    pyramid.element = plan.element;
-    pyramid.edge = plan.edge;
-    pyramid.color = plan.color;
-    pyramid.unit = plan.unit;
+    Pyramid pyramid = pyramid_of(plan);
     if (plan.level_count > 1) {
         const std::uint64_t size = plan.level_elements * element_size(plan.element);
         check_range("pyramid: levels", size, WINDOWS * WINDOW);
