@@ -16,6 +16,7 @@
 
 #include "engine/backend.h"
 #include "engine/error.h"
+#include "engine/spec.h"
 #include "engine/types.h"
 
 namespace foveate {
@@ -27,50 +28,6 @@ struct EngineOptions {
     std::uint64_t memory_budget = 0;    // bytes; 0: limits::MEMORY_BUDGET
     std::uint32_t threads = 0;          // cpu; 0: as many as the process may use
     std::string isa;                    // cpu: an instruction set by name, for tests; empty: the best there is
-};
-
-struct PyramidSpec {
-    Edge edge = Edge::aligned;
-    Color color = Color::encoded;
-    std::uint32_t levels = 0;           // 0: to 1x1; 1: the image alone
-};
-
-enum class LayoutKind : std::uint32_t { grid, rings, views };
-
-struct Gaze {
-    double x = 0.5, y = 0.5;
-};
-
-struct View {                           // a rectangle and its own grid
-    double x0 = 0, y0 = 0, x1 = 1, y1 = 1;
-    std::uint32_t rows = 0, columns = 0;
-};
-
-struct LayoutSpec {
-    LayoutKind kind = LayoutKind::grid;
-    std::uint32_t budget = 273;                     // tokens an image; rings: 0 or the pattern's own count
-    std::uint32_t cell = 16;                        // texels per token edge: patch * merge
-    std::uint32_t rows = 0, columns = 0;            // grid: 0 lets the budget choose
-    std::vector<std::uint32_t> strides, grids;      // rings
-    bool level_order = false;                       // rings: by level from the centre, not raster
-    std::vector<View> views;                        // empty: an overview and one fovea per gaze point
-    std::vector<std::vector<Gaze>> gaze;            // per image; one entry serves all; empty: the centre
-    bool gaze_in_px = false;                        // gaze and views in px, not uv
-    bool gaze_clamp = false;                        // move gaze points into the image, else refuse them
-};
-
-struct SampleSpec {
-    std::uint32_t patch = 16, merge = 1, frames = 1;
-    std::vector<float> mean = {0, 0, 0}, std = {1, 1, 1};   // their length is the number of written channels
-    bool channels_last = false;
-    Dtype dtype = Dtype::f32;
-    double taps = 3.0, lod_bias = 0.0;
-};
-
-struct TokensSpec {
-    PyramidSpec pyramid;
-    LayoutSpec layout;
-    SampleSpec sample;
 };
 
 struct Tokens {

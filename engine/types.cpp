@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/types.h"
 
-#include "engine/backend.h"
+#include "engine/plan.h"
 
 namespace foveate {
 

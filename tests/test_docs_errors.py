@@ -12,12 +12,13 @@ import foveate
 import pytest
 
 TREE = Path(__file__).resolve().parent.parent
-WORDS = "Engine|image|pyramid|layout|sample|tensor|memory|vulkan|encode|doctor|bench|demo|overlay|report|foveate"
+WORDS = ("Engine|image|pyramid|relevance|rate|layout|sample|warp|tensor|memory|vulkan|encode|doctor|bench|demo|"
+         "overlay|report|quality|foveate")
 KINDS = {"input": "InputError", "limit": "LimitError", "memory": "MemoryBudgetError", "device": "DeviceError",
          "device_lost": "DeviceLostError", "timeout": "WaitTimeoutError", "forked": "ForkedEngineError",
          "unsupported": "UnsupportedError"}
 TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])\'|//[^\n]*|\w+|\s+|.', re.S)
-STAGE = re.compile(rf"(?:{WORDS}): ")
+STAGE = re.compile(rf"(?:{WORDS}|\{{\}}): ")     # {}: a check that several stages share
 
 
 def message(what, got, expected, hint=""):
@@ -140,7 +141,7 @@ def rows():
     """(text, class) of every row in docs/errors.md; placeholders as {}."""
     page = (TREE / "docs/errors.md").read_text()
     found = re.findall(r"^\| `([^`]+)` \| `(\w+)` \| [^|]+ \| [^|]+ \|$", page, re.M)
-    assert len(found) == len(re.findall(rf"^\| `(?:{WORDS}): ", page, re.M)), "a row of another shape"
+    assert len(found) == len(re.findall(rf"^\| `(?:{WORDS}|{{\w+}}): ", page, re.M)), "a row of another shape"
     return [(re.sub(r"\{[^{}]*\}", "{}", text), kind) for text, kind in found]
 
 

@@ -24,32 +24,37 @@ void validate(Sizes sizes, const LayoutSpec& spec)
             "1.." + std::to_string(limits::PATCH * limits::MERGE) + " texels");
     require(spec.budget <= limits::IMAGE_TOKENS, "layout: budget", spec.budget,
             "1.." + std::to_string(limits::IMAGE_TOKENS) + " tokens", "", ErrorKind::limit);
-    require(spec.gaze.size() <= 1 || spec.gaze.size() == sizes.size(), "layout: gaze",
-            std::to_string(spec.gaze.size()) + " sets for " + std::to_string(sizes.size()) + " images",
-            "one set for all images, or one for each");
-    for (const auto& points : spec.gaze)
-        require(points.size() >= 1 && points.size() <= limits::FIXATIONS, "layout: gaze",
-                std::to_string(points.size()) + " points",
-                "1.." + std::to_string(limits::FIXATIONS) + " points an image");
+    check_gaze("layout", spec.gaze, sizes.size());
 }
 
 }  // namespace
 
-std::vector<GazePoint> gaze_of(const LayoutSpec& spec, std::uint32_t index, std::uint32_t width,
-                               std::uint32_t height)
+void check_gaze(const std::string& stage, const GazeSpec& gaze, std::size_t images)
 {
-    if (spec.gaze.empty()) return {{width * 0.5, height * 0.5}};
+    require(gaze.points.size() <= 1 || gaze.points.size() == images, stage + ": gaze",
+            std::to_string(gaze.points.size()) + " sets for " + std::to_string(images) + " images",
+            "one set for all images, or one for each");
+    for (const auto& points : gaze.points)
+        require(points.size() >= 1 && points.size() <= limits::FIXATIONS, stage + ": gaze",
+                std::to_string(points.size()) + " points",
+                "1.." + std::to_string(limits::FIXATIONS) + " points an image");
+}
+
+std::vector<GazePoint> gaze_of(const std::string& stage, const GazeSpec& gaze, std::uint32_t index,
+                               std::uint32_t width, std::uint32_t height)
+{
+    if (gaze.points.empty()) return {{width * 0.5, height * 0.5}};
     std::vector<GazePoint> points;
-    for (const Gaze& gaze : spec.gaze[spec.gaze.size() == 1 ? 0 : index]) {
+    for (const Gaze& at : gaze.points[gaze.points.size() == 1 ? 0 : index]) {
         std::ostringstream text;
-        text << '(' << gaze.x << ", " << gaze.y << ')';
+        text << '(' << at.x << ", " << at.y << ')';
         const std::string got = text.str();
-        require(std::isfinite(gaze.x) && std::isfinite(gaze.y), "layout: gaze", got, "finite numbers");
-        GazePoint point{gaze.x, gaze.y};
-        if (!spec.gaze_in_px) point = {gaze.x * width, gaze.y * height};
+        require(std::isfinite(at.x) && std::isfinite(at.y), stage + ": gaze", got, "finite numbers");
+        GazePoint point{at.x, at.y};
+        if (!gaze.in_px) point = {at.x * width, at.y * height};
         const bool inside = point.x >= 0 && point.x <= width && point.y >= 0 && point.y <= height;
-        require(inside || spec.gaze_clamp, "layout: gaze", got,
-                spec.gaze_in_px ? "(0..width, 0..height) px" : "(0..1, 0..1)",
+        require(inside || gaze.clamp, stage + ": gaze", got,
+                gaze.in_px ? "(0..width, 0..height) px" : "(0..1, 0..1)",
                 "Use clamp=True to move it to the border.");
         points.push_back({std::clamp(point.x, 0.0, double(width)), std::clamp(point.y, 0.0, double(height))});
     }

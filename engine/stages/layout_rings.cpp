@@ -105,7 +105,7 @@ void plan_rings(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec)
     plan.cells = pattern_of(spec);
     const auto count = std::uint32_t(plan.cells.size());
     plan.fixations = 1;
-    for (const auto& points : spec.gaze) plan.fixations = std::max(plan.fixations, std::uint32_t(points.size()));
+    for (const auto& points : spec.gaze.points) plan.fixations = std::max(plan.fixations, std::uint32_t(points.size()));
     const std::uint64_t tokens = std::uint64_t(count) * plan.fixations;
     require(spec.budget == 0 || tokens <= spec.budget, "layout: budget", spec.budget,
             std::to_string(tokens) + " or more for this pattern and gaze", "Leave the budget out.");
@@ -117,7 +117,7 @@ void plan_rings(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec)
     const std::int64_t half_whole = std::int64_t(whole) * spec.cell;  // in half px
     for (std::uint32_t i = 0; i < plan.image_count; ++i) {
         const auto [width, height] = sizes[i];
-        const auto points = gaze_of(spec, i, width, height);
+        const auto points = gaze_of("layout", spec.gaze, i, width, height);
         for (std::uint32_t fixation = 0; fixation < points.size(); ++fixation) {
             LayoutSpan span{};
             span.count = count;

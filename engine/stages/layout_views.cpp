@@ -26,7 +26,7 @@ void given_views(LayoutPlan& plan, std::uint32_t index, const LayoutSpec& spec)
 {
     const auto [width, height] = plan.sizes[index];
     for (const View& view : spec.views) {
-        const double sx = spec.gaze_in_px ? 1 : width, sy = spec.gaze_in_px ? 1 : height;
+        const double sx = spec.gaze.in_px ? 1 : width, sy = spec.gaze.in_px ? 1 : height;
         const std::int64_t x0 = fixed(view.x0 * sx), x1 = fixed(view.x1 * sx);
         const std::int64_t y0 = fixed(view.y0 * sy), y1 = fixed(view.y1 * sy);
         require(x0 >= 0 && y0 >= 0 && x1 <= std::int64_t(width) << FIXED_BITS &&
@@ -44,7 +44,7 @@ void given_views(LayoutPlan& plan, std::uint32_t index, const LayoutSpec& spec)
 void default_views(LayoutPlan& plan, std::uint32_t index, const LayoutSpec& spec)
 {
     const auto [width, height] = plan.sizes[index];
-    const auto points = gaze_of(spec, index, width, height);
+    const auto points = gaze_of("layout", spec.gaze, index, width, height);
     const auto count = std::uint32_t(points.size());
     require(spec.budget >= 2 * count, "layout: budget", spec.budget,
             std::to_string(2 * count) + " or more for an overview and " + std::to_string(count) + " gaze points");
@@ -92,7 +92,7 @@ void plan_views(LayoutPlan& plan, Sizes, const LayoutSpec& spec)
     plan.fixations = 0;
     if (spec.views.empty()) {
         plan.fixations = 1;
-        for (const auto& points : spec.gaze)
+        for (const auto& points : spec.gaze.points)
             plan.fixations = std::max(plan.fixations, std::uint32_t(points.size()));
     }
     for (std::uint32_t i = 0; i < plan.image_count; ++i) {

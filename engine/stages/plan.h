@@ -26,8 +26,10 @@ LayoutPlan plan_layout(Sizes sizes, const LayoutSpec& spec);
 struct GazePoint {
     double x, y;  // px
 };
-std::vector<GazePoint> gaze_of(const LayoutSpec& spec, std::uint32_t index, std::uint32_t width,
-                               std::uint32_t height);
+// The gaze points of one image. check_gaze first: as many sets as images, or one.
+void check_gaze(const std::string& stage, const GazeSpec& gaze, std::size_t images);
+std::vector<GazePoint> gaze_of(const std::string& stage, const GazeSpec& gaze, std::uint32_t index,
+                               std::uint32_t width, std::uint32_t height);
 std::array<std::uint32_t, 2> grid_from_budget(std::uint32_t width, std::uint32_t height, std::uint32_t budget);
 LayoutSpan grid_span(std::int64_t x, std::int64_t y, std::uint64_t w, std::uint64_t h, std::uint32_t rows,
                      std::uint32_t columns, std::uint32_t cell);

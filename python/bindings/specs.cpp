@@ -33,11 +33,11 @@ void make_layout_spec(LayoutSpec* self, std::uint32_t kind, std::uint32_t budget
     for (const auto& [x0, y0, x1, y1, view_rows, view_columns] : views)
         spec->views.push_back({x0, y0, x1, y1, view_rows, view_columns});
     for (const auto& points : gaze) {
-        std::vector<Gaze>& image = spec->gaze.emplace_back();
+        std::vector<Gaze>& image = spec->gaze.points.emplace_back();
         for (const auto& [x, y] : points) image.push_back({x, y});
     }
-    spec->gaze_in_px = px;
-    spec->gaze_clamp = clamp;
+    spec->gaze.in_px = px;
+    spec->gaze.clamp = clamp;
 }
 
 void make_sample_spec(SampleSpec* self, std::uint32_t patch, std::uint32_t merge, std::uint32_t frames,

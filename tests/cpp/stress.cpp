@@ -117,7 +117,7 @@ TokensSpec spec(std::uint32_t kind)
     case 2:
         made.layout.kind = LayoutKind::views;
         made.layout.budget = 10;
-        made.layout.gaze = {{{0.3, 0.7}}};
+        made.layout.gaze.points = {{{0.3, 0.7}}};
         made.sample.channels_last = true;
         made.sample.dtype = Dtype::bf16;
         break;

@@ -58,7 +58,7 @@ std::vector<std::pair<std::string, Spec>> specs()
     }
     {
         Spec& spec = add("views, f16, merged");
-        spec.layout = {.kind = LayoutKind::views, .budget = 20, .cell = 12, .gaze = {{{0.3, 0.6}}}};
+        spec.layout = {.kind = LayoutKind::views, .budget = 20, .cell = 12, .gaze = {.points = {{{0.3, 0.6}}}}};
         spec.sample = {.patch = 6, .merge = 2, .frames = 2, .dtype = Dtype::f16, .taps = 3.0};
     }
     {
