@@ -14,9 +14,10 @@
 
 namespace foveate {
 
-enum class Stage : std::uint32_t { image, pyramid, layout, sample, tensor };
-inline constexpr std::uint32_t STAGE_COUNT = 5;
-inline constexpr const char* STAGE_NAMES[STAGE_COUNT] = {"image", "pyramid", "layout", "sample", "tensor"};
+enum class Stage : std::uint32_t { image, pyramid, relevance, rate, layout, sample, warp, tensor };
+inline constexpr std::uint32_t STAGE_COUNT = 8;
+inline constexpr const char* STAGE_NAMES[STAGE_COUNT] = {"image",  "pyramid", "relevance", "rate",
+                                                         "layout", "sample",  "warp",      "tensor"};
 
 struct Caps {
     std::string backend;                // "cpu", "vulkan"

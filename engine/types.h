@@ -13,10 +13,12 @@
 #include "engine/handle.h"
 #include "shared/layout.h"
 #include "shared/pyramid.h"
+#include "shared/relevance.h"
 #include "shared/sample.h"
 
 namespace foveate {
 
+using shared::CellGrid;
 using shared::LayoutCell;
 using shared::LayoutSpan;
 using shared::Token;
@@ -73,6 +75,26 @@ struct Pyramid {
     Edge edge = Edge::aligned;
     Color color = Color::encoded;
     float unit = 65280.0f;                          // the stored value that means 1.0
+};
+
+// One importance for each cell of each image.
+struct Relevance {
+    Ref<Block> cells;                               // u32 a cell, 0..65535
+    Ref<Block> luma;                                // what motion is measured against; null without content terms
+    std::vector<CellGrid> grids;                    // by image
+    std::uint32_t cell = 0;                         // px a cell's edge
+    std::vector<std::array<std::uint32_t, 2>> sizes;  // (width, height)
+};
+
+// One rate for each cell of each image: the code of the token that covers it.
+struct Rates {
+    Ref<Block> codes;                               // u32 a cell
+    Ref<Block> detail;                              // what splitting gains, by cell: the next frame is smoothed with it
+    std::vector<CellGrid> grids;                    // by image
+    std::uint32_t cell = 0;                         // px a cell's edge
+    std::uint32_t budget = 0;                       // tokens an image
+    std::uint32_t max_rate = 4;                     // cells a block's edge
+    std::vector<std::array<std::uint32_t, 2>> sizes;  // (width, height)
 };
 
 // K token rows for each image, image after image.

@@ -8,7 +8,7 @@ import numpy as np
 from .error import UnsupportedError
 
 BackendName = Literal["auto", "cpu", "vulkan"]
-StageName = Literal["image", "pyramid", "layout", "sample", "tensor", "*"]
+StageName = Literal["image", "pyramid", "relevance", "rate", "layout", "sample", "warp", "tensor", "*"]
 Channels = Literal["first", "last"]
 Edge = Literal["aligned", "exact"]
 Color = Literal["encoded", "linear"]
@@ -17,7 +17,7 @@ Unit = Literal["uv", "px"]
 Order = Literal["raster", "level"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 
-STAGES = ("image", "pyramid", "layout", "sample", "tensor")
+STAGES = ("image", "pyramid", "relevance", "rate", "layout", "sample", "warp", "tensor")
 
 # One record per token, as interop/positions.h writes it.
 POSITION = np.dtype({
