@@ -149,13 +149,52 @@ Pyramid Engine::pyramid(const Image& image, const PyramidSpec& spec)
     return pyramid;
 }
 
-Layout Engine::layout(Sizes sizes, const LayoutSpec& spec)
+Rates Engine::rate(const Image& image, const RateSpec& spec, const Relevance* relevance, const Rates* previous)
 {
     state_->check_process();
-    const LayoutPlan plan = plan_layout(sizes, spec);
+    const auto owner = [&](const Ref<Block>& block) -> Backend& { return state_->owner(block); };
+    Backend& backend = state_->backend(Stage::rate);
+    RatePlan plan = plan_rate(image, spec, previous);
+    if (relevance) check_relevance(plan, *relevance);
+
+    Run run;
+    Relevance weights;
+    if (relevance) {
+        weights = *relevance;
+        weights.cells = carry(run, backend, relevance->cells, owner);
+    }
+    Rates before;
+    if (previous) {
+        before = *previous;
+        before.codes = carry(run, backend, previous->codes, owner);
+        before.detail = carry(run, backend, previous->detail, owner);
+        plan.previous = &before;
+    }
+    Record& record = run.on(backend);
+    Rates rates = backend.rate(record, backend.image(record, image), relevance ? &weights : nullptr, plan);
+    run.finish();
+    return rates;
+}
+
+Layout Engine::layout(Sizes sizes, const LayoutSpec& spec, const Rates* rates)
+{
+    state_->check_process();
+    const auto owner = [&](const Ref<Block>& block) -> Backend& { return state_->owner(block); };
+    RateShape shape;
+    if (rates) {
+        require(std::equal(sizes.begin(), sizes.end(), rates->sizes.begin(), rates->sizes.end()), "layout: rates",
+                "other image sizes", "rates of these images", "Make the rates from the same images.");
+        shape = {rates->grids, rates->cell, rates->budget, rates->max_rate};
+    }
+    const LayoutPlan plan = plan_layout(sizes, spec, rates ? &shape : nullptr);
     Backend& backend = state_->backend(Stage::layout);
     Run run;
-    Layout layout = backend.layout(run.on(backend), plan);
+    Rates from;
+    if (!plan.grids.empty()) {
+        from = *rates;
+        from.codes = carry(run, backend, rates->codes, owner);
+    }
+    Layout layout = backend.layout(run.on(backend), plan, plan.grids.empty() ? nullptr : &from);
     run.finish();
     return layout;
 }
@@ -188,7 +227,17 @@ Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec)
     state_->check_process();
     const auto owner = [&](const Ref<Block>& block) -> Backend& { return state_->owner(block); };
     const Image image = gather_images(std::move(views));
-    const LayoutPlan layout_plan = plan_layout(image_sizes(image), spec.layout);
+    const bool rated = spec.layout.kind == LayoutKind::rate;
+    RatePlan rate_plan;
+    RateShape shape;
+    if (rated) {
+        RateSpec rate_spec = spec.rate;
+        rate_spec.budget = spec.layout.budget;
+        rate_spec.cell = spec.layout.cell;
+        rate_plan = plan_rate(image, rate_spec, nullptr);
+        shape = {rate_plan.grids, spec.layout.cell, rate_plan.budget, 1u << rate_plan.params.max_log2};
+    }
+    const LayoutPlan layout_plan = plan_layout(image_sizes(image), spec.layout, rated ? &shape : nullptr);
     PyramidSpec pyramid_spec = spec.pyramid;
     if (pyramid_spec.levels == 0)
         pyramid_spec.levels = std::min(MAX_LEVELS, sample_levels(layout_plan.step_max, sample_taps(spec.sample)));
@@ -199,7 +248,14 @@ Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec)
     Backend& samples = state_->backend(Stage::sample);
     Run run;
     Pyramid pyramid = pyramids.pyramid(run.on(pyramids), pyramids.image(run.on(pyramids), image), pyramid_plan);
-    Layout layout = layouts.layout(run.on(layouts), layout_plan);
+    Rates rates;
+    if (rated) {
+        Backend& rate = state_->backend(Stage::rate);
+        rates = rate.rate(run.on(rate), &rate == &pyramids ? pyramid.image : rate.image(run.on(rate), image), nullptr,
+                          rate_plan);
+        rates.codes = carry(run, layouts, rates.codes, owner);
+    }
+    Layout layout = layouts.layout(run.on(layouts), layout_plan, rated ? &rates : nullptr);
     const SamplePlan sample_plan = plan_sample(pyramid, layout, spec.sample);
 
     const Ref<Block> tokens = layouts.tensor(run.on(layouts), layout.tokens);

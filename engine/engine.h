@@ -45,7 +45,13 @@ public:
     // Validates and gathers; the views' pixels stay the caller's.
     Image image(std::vector<ImageView> views);
     Pyramid pyramid(const Image& image, const PyramidSpec& spec);
-    Layout layout(std::span<const std::array<std::uint32_t, 2>> sizes, const LayoutSpec& spec);
+    // Without relevance every cell weighs the same. `previous`: of the frame before, whose splits are kept where
+    // that costs little.
+    Rates rate(const Image& image, const RateSpec& spec, const Relevance* relevance = nullptr,
+               const Rates* previous = nullptr);
+    // `rates`: for the kind rate.
+    Layout layout(std::span<const std::array<std::uint32_t, 2>> sizes, const LayoutSpec& spec,
+                  const Rates* rates = nullptr);
     Patches sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
     // The same stages in one recording, building no level that no token needs.
     Tokens tokens(std::vector<ImageView> views, const TokensSpec& spec);

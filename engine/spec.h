@@ -15,7 +15,16 @@ struct PyramidSpec {
     std::uint32_t levels = 0;           // 0: to 1x1; 1: the image alone
 };
 
-enum class LayoutKind : std::uint32_t { grid, rings, views };
+struct RateSpec {
+    std::uint32_t budget = 273;         // tokens an image
+    std::uint32_t cell = 16;            // px a cell's edge: patch * merge
+    std::uint32_t max_rate = 0;         // cells a block's edge: 1, 2, 4, 8 or 16; 0: what fits the budget
+    bool square = false;                // squares only; else sides may differ by one doubling
+    double hysteresis = 0.25;           // with previous rates: by how much their splits are preferred, 0..1
+    bool steady = false;                // with previous rates: smooth what noise adds to the detail
+};
+
+enum class LayoutKind : std::uint32_t { grid, rings, views, rate };
 
 struct Gaze {
     double x = 0.5, y = 0.5;
@@ -53,6 +62,7 @@ struct SampleSpec {
 
 struct TokensSpec {
     PyramidSpec pyramid;
+    RateSpec rate;                      // for the layout of that kind; its budget and cell are the layout's
     LayoutSpec layout;
     SampleSpec sample;
 };

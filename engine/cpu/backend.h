@@ -16,7 +16,13 @@ namespace foveate::cpu {
 void build_pyramid(const Image& image, const PyramidPlan& plan, std::byte* levels, const RowKernels& rows,
                    Threads& threads);
 void build_exact_pyramid(const Image& image, const PyramidPlan& plan, float* levels, Threads& threads);
+// What every split would gain, u32[slot][cell]; and the codes that the budget buys.
+void rate_detail(const Image& image, const RatePlan& plan, std::uint32_t* detail, const RowKernels& rows,
+                 Threads& threads);
+void rate_codes(const RatePlan& plan, const std::uint32_t* detail, const std::uint32_t* relevance,
+                std::uint32_t* codes, Threads& threads);
 void write_layout(const LayoutPlan& plan, Token* tokens);
+void write_rate_layout(const LayoutPlan& plan, const std::uint32_t* codes, Token* tokens);
 void sample_patches(const Pyramid& pyramid, const Token* tokens, const SamplePlan& plan, std::byte* out,
                     const RowKernels& rows, Threads& threads);
 
@@ -30,7 +36,8 @@ public:
     Ref<Record> begin() override;
     Image image(Record& record, Image image) override;
     Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) override;
-    Layout layout(Record& record, const LayoutPlan& plan) override;
+    Rates rate(Record& record, const Image& image, const Relevance* relevance, const RatePlan& plan) override;
+    Layout layout(Record& record, const LayoutPlan& plan, const Rates* rates) override;
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;

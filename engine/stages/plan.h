@@ -21,8 +21,19 @@ const float* srgb_encode();  // 65536 values: the code of that light, 0..1
 PyramidPlan plan_pyramid(const Image& image, const PyramidSpec& spec);
 std::uint32_t pyramid_levels(std::uint32_t width, std::uint32_t height, Edge edge);  // to 1x1, level 0 included
 
+// stages/rate.cpp
+std::vector<CellGrid> cell_grids(const char* stage, Sizes sizes, std::uint32_t cell);
+RatePlan plan_rate(const Image& image, const RateSpec& spec, const Rates* previous);
+void check_relevance(const RatePlan& plan, const Relevance& relevance);  // of the same cells
+
 // stages/layout.cpp, with one file for each kind
-LayoutPlan plan_layout(Sizes sizes, const LayoutSpec& spec);
+// What the kind `rate` needs to know of rates, made or yet to be made.
+struct RateShape {
+    std::vector<CellGrid> grids;
+    std::uint32_t cell, budget, max_rate;
+};
+LayoutPlan plan_layout(Sizes sizes, const LayoutSpec& spec, const RateShape* rates = nullptr);
+void plan_rates(LayoutPlan& plan, const LayoutSpec& spec, const RateShape& rates);
 struct GazePoint {
     double x, y;  // px
 };

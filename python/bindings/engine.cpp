@@ -111,6 +111,21 @@ HeldPyramid make_pyramid(Engine& engine, nb::object image, const PyramidSpec& sp
     return {unlocked([&] { return engine.pyramid(value, spec); }), std::move(image)};
 }
 
+// The codes of one image's cells where the host can read them, (rows, columns).
+dlpack::Array codes_array(Engine& engine, const Rates& rates, std::uint32_t image)
+{
+    require(image < rates.grids.size(), "rate: image", image, "0.." + std::to_string(rates.grids.size() - 1));
+    const CellGrid& grid = rates.grids[image];
+    dlpack::Array array;
+    array.block = unlocked([&] { return engine.host(rates.codes); });
+    array.offset = std::uint64_t(grid.first) * sizeof(std::uint32_t);
+    array.type = dlpack::U32;
+    array.shape = {grid.rows, grid.columns};
+    array.strides = dlpack::compact_strides(array.shape);
+    array.read_only = true;
+    return array;
+}
+
 HeldPatches make_patches(Engine& engine, const HeldPyramid& pyramid, const Layout& layout,
                          const SampleSpec& spec)
 {
@@ -166,13 +181,13 @@ dlpack::Array patches_array(Engine& engine, const HeldPatches& held, std::vector
 }
 
 // (patches, table) of a whole run.
-nb::tuple make_tokens(Engine& engine, const nb::list& sources, const PyramidSpec& pyramid,
+nb::tuple make_tokens(Engine& engine, const nb::list& sources, const PyramidSpec& pyramid, const RateSpec& rate,
                       const LayoutSpec& layout, const SampleSpec& sample)
 {
     std::vector<ImageView> views = views_of(sources);
     Tokens tokens = unlocked([&] {
         pixels::require_finite(views);
-        return engine.tokens(std::move(views), {pyramid, layout, sample});
+        return engine.tokens(std::move(views), {pyramid, rate, layout, sample});
     });
     HeldPatches held{std::move(tokens.patches), {}, sample};
     return nb::make_tuple(nb::cast(std::move(held)), table_of(tokens.table));
@@ -216,6 +231,19 @@ void bind_values(nb::module_& module)
              },
              nb::arg("image"));
 
+    nb::class_<Rates>(module, "Rates")
+        .def_ro("cell", &Rates::cell)
+        .def_ro("budget", &Rates::budget)
+        .def_ro("max_rate", &Rates::max_rate)
+        .def_ro("square", &Rates::square)
+        .def_prop_ro("grid_sizes",
+                     [](const Rates& self) {
+                         nb::list list;
+                         for (const CellGrid& grid : self.grids) list.append(nb::make_tuple(grid.rows, grid.columns));
+                         return list;
+                     })
+        .def_prop_ro("sizes", [](const Rates& self) { return sizes_of(self.sizes); });
+
     nb::class_<Layout>(module, "Layout")
         .def_ro("image_count", &Layout::image_count)
         .def_ro("rows", &Layout::rows)
@@ -235,13 +263,19 @@ void bind_engine(nb::module_& module)
     nb::class_<Engine>(module, "EngineBase")
         .def("image", make_image, nb::arg("sources"))
         .def("pyramid", make_pyramid, nb::arg("image"), nb::arg("spec"))
+        .def("rate",
+             [](Engine& self, const HeldImage& image, const RateSpec& spec, const Rates* previous) {
+                 return unlocked([&] { return self.rate(image.value, spec, nullptr, previous); });
+             },
+             nb::arg("image"), nb::arg("spec"), nb::arg("previous").none())
+        .def("codes", codes_array, nb::arg("rates"), nb::arg("image"))
         .def("layout",
-             [](Engine& self, const std::vector<std::array<std::uint32_t, 2>>& sizes,
-                const LayoutSpec& spec) { return unlocked([&] { return self.layout(sizes, spec); }); },
-             nb::arg("sizes"), nb::arg("spec"), "sizes: (width, height) of each image")
+             [](Engine& self, const std::vector<std::array<std::uint32_t, 2>>& sizes, const LayoutSpec& spec,
+                const Rates* rates) { return unlocked([&] { return self.layout(sizes, spec, rates); }); },
+             nb::arg("sizes"), nb::arg("spec"), nb::arg("rates").none(), "sizes: (width, height) of each image")
         .def("sample", make_patches, nb::arg("pyramid"), nb::arg("layout"), nb::arg("spec"))
-        .def("tokens", make_tokens, nb::arg("sources"), nb::arg("pyramid"), nb::arg("layout"),
-             nb::arg("sample"))
+        .def("tokens", make_tokens, nb::arg("sources"), nb::arg("pyramid"), nb::arg("rate"),
+             nb::arg("layout"), nb::arg("sample"))
         .def("level", level_array, nb::arg("pyramid"), nb::arg("image"), nb::arg("level"))
         .def("table", layout_table, nb::arg("layout"), nb::arg("patches").none())
         .def("patches_array", patches_array, nb::arg("patches"), nb::arg("shape"))

@@ -62,6 +62,14 @@ void bind_specs(nb::module_& module)
         .def("__init__", make_layout_spec, nb::arg("kind"), nb::arg("budget"), nb::arg("cell"),
              nb::arg("rows"), nb::arg("columns"), nb::arg("strides"), nb::arg("grids"),
              nb::arg("level_order"), nb::arg("views"), nb::arg("gaze"), nb::arg("px"), nb::arg("clamp"));
+    nb::class_<RateSpec>(module, "RateSpec")
+        .def("__init__",
+             [](RateSpec* self, std::uint32_t budget, std::uint32_t cell, std::uint32_t max_rate, bool square,
+                double hysteresis, bool steady) {
+                 new (self) RateSpec{budget, cell, max_rate, square, hysteresis, steady};
+             },
+             nb::arg("budget"), nb::arg("cell"), nb::arg("max_rate"), nb::arg("square"), nb::arg("hysteresis"),
+             nb::arg("steady"));
     nb::class_<SampleSpec>(module, "SampleSpec")
         .def("__init__", make_sample_spec, nb::arg("patch"), nb::arg("merge"), nb::arg("frames"),
              nb::arg("mean"), nb::arg("std"), nb::arg("channels_last"), nb::arg("dtype"), nb::arg("taps"),

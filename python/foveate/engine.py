@@ -15,11 +15,13 @@ from .layout import layout as layout_stage
 from .presets import sample_options
 from .pyramid import Pyramid, pyramid_spec
 from .pyramid import pyramid as pyramid_stage
+from .rate import Rates, rate_spec
+from .rate import rate as rate_stage
 from .sample import Patches
 from .sample import sample as sample_stage
 from .tensor import Tokens
 from .tensor import tensor as tensor_stage
-from .types import STAGES, Array, BackendName, Channels, Color, Dtype, Edge, Kind, Order, StageName, Unit
+from .types import STAGES, Array, BackendName, Channels, Color, Dtype, Edge, Kind, Order, RateSet, StageName, Unit
 
 SAMPLE = STAGES.index("sample")
 _pyramid_spec = lru_cache(maxsize=64)(pyramid_spec)
@@ -118,13 +120,20 @@ class Engine:
         """The stage pyramid; see `foveate.pyramid`."""
         return pyramid_stage(image, edge=edge, color=color, levels=levels, engine=self)
 
+    def rate(self, image, *, relevance=None, budget: int | None = None, model=None, cell: int | None = None,
+             rates: RateSet = "vrs", max_rate: int | None = None, previous: Rates | None = None,
+             hysteresis: float = 0.25, smooth: bool = False) -> Rates:
+        """The stage rate; see `foveate.rate`."""
+        return rate_stage(image, relevance=relevance, budget=budget, model=model, cell=cell, rates=rates,
+                          max_rate=max_rate, previous=previous, hysteresis=hysteresis, smooth=smooth, engine=self)
+
     def layout(self, image, *, kind: Kind = "grid", budget: int | None = None, model=None,
                cell: int | None = None, gaze=None, unit: Unit = "uv", clamp: bool = False, grid=None,
-               strides=None, grids=None, order: Order = "raster", views=None) -> Layout:
+               strides=None, grids=None, order: Order = "raster", views=None, rates: Rates | None = None) -> Layout:
         """The stage layout; see `foveate.layout`."""
         return layout_stage(image, kind=kind, budget=budget, model=model, cell=cell, gaze=gaze, unit=unit,
                             clamp=clamp, grid=grid, strides=strides, grids=grids, order=order, views=views,
-                            engine=self)
+                            rates=rates, engine=self)
 
     def sample(self, pyramid: Pyramid, layout: Layout, *, model=None, patch: int | None = None,
                merge: int | None = None, mean=None, std=None, frames: int | None = None,
@@ -144,6 +153,7 @@ class Engine:
                frames: int | None = None, dtype: Dtype = "float32", taps: float = 3.0, lod_bias: float = 0.0,
                edge: Edge = "aligned", color: Color = "encoded", unit: Unit = "uv", clamp: bool = False,
                grid=None, strides=None, grids=None, order: Order = "raster", views=None,
+               rates: RateSet = "vrs", max_rate: int | None = None,
                channels: Channels | None = None, background=None) -> Tokens:
         """Every stage in one go, building no pyramid level that no token needs.
 
@@ -179,7 +189,8 @@ class Engine:
         count = sum(source.shape[0] if axes[0] >= 0 else 1 for source, axes, _ in taken)
         rows = layout_spec(count, layout, budget, preset.cell, gaze, unit, clamp, grid, strides, grids, order,
                            views)
-        made, table = core.tokens(sources, _pyramid_spec(edge, color, None), rows, options)
+        split = rate_spec(budget, preset.cell, rates, max_rate, 0.0, False)
+        made, table = core.tokens(sources, _pyramid_spec(edge, color, None), split, rows, options)
         shape = preset.shape(made.image_count, made.rows)
         return Tokens(Array(core.patches_array(made, shape)), table_of(table, made), preset)
 

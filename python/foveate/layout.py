@@ -11,7 +11,7 @@ from .presets import preset_of
 from .pyramid import Pyramid
 from .types import POSITION, Kind, Order, Unit
 
-KINDS = {"grid": 0, "rings": 1, "views": 2}
+KINDS = {"grid": 0, "rings": 1, "views": 2, "rate": 3}
 UNITS = {"uv": False, "px": True}
 ORDERS = {"raster": False, "level": True}
 BUDGET = 273
@@ -67,7 +67,7 @@ class Layout:
 
     @property
     def rate(self) -> np.ndarray:
-        """(B, K) int32: log2 width << 2 | log2 height in cells, each the nearest of 0..3."""
+        """(B, K) int32: log2 width << 2 | log2 height in cells, see Rates; other kinds: the nearest of 0..3."""
         return self.table["rate"]
 
     @property
@@ -96,12 +96,12 @@ def table_of(data, values):
 
 def layout(image, *, kind: Kind = "grid", budget: int | None = None, model=None, cell: int | None = None,
            gaze=None, unit: Unit = "uv", clamp: bool = False, grid=None, strides=None, grids=None,
-           order: Order = "raster", views=None, engine=None) -> Layout:
+           order: Order = "raster", views=None, rates=None, engine=None) -> Layout:
     """Lays exactly K tokens over each image.
 
     Args:
         image: an Image, a Pyramid, (height, width) in px, or a list of (height, width).
-        kind: "grid": equal cells over the whole image. "rings": square rings around each gaze point, finest
+        kind: "rate": the tokens of `rates`. "grid": equal cells over the whole image. "rings": square rings around each gaze point, finest
             in the middle. "views": an overview of the whole image, and for each gaze point a fovea at full
             resolution.
         budget: K, 1..65536; None: 273, for rings the count of their pattern.
@@ -116,6 +116,7 @@ def layout(image, *, kind: Kind = "grid", budget: int | None = None, model=None,
             and 4, 4, 6, 8, 10, which makes 172 tokens.
         order: "raster": by centre, top to bottom; "level": from the finest ring outwards.
         views: [((x0, y0, x1, y1), (rows, columns)), ...] instead of overview and foveas.
+        rates: for kind="rate": the Rates of the same images; their budget and cell count.
         engine: the Engine to use; None: the process's own.
 
     Returns:
@@ -132,13 +133,16 @@ def layout(image, *, kind: Kind = "grid", budget: int | None = None, model=None,
     engine = engine_of(engine)
     core = engine._open()
     if cell is None:
-        cell = preset_of(model).cell
+        cell = rates.cell if kind == "rate" and rates is not None and model is None else preset_of(model).cell
     if isinstance(image, (Image, Pyramid)):
         sizes = (image.image if isinstance(image, Pyramid) else image).sizes
     else:
         sizes = _sizes(image)
+    if kind == "rate" and rates is not None:
+        budget = rates.budget
     spec = layout_spec(len(sizes), kind, budget, cell, gaze, unit, clamp, grid, strides, grids, order, views)
-    return Layout(core.layout([(width, height) for height, width in sizes], spec), core, kind)
+    made = core.layout([(width, height) for height, width in sizes], spec, rates and rates._core)
+    return Layout(made, core, kind)
 
 
 def layout_spec(images, kind, budget, cell, gaze, unit, clamp, grid, strides, grids, order, views):
