@@ -2,6 +2,7 @@
 // Twin of shaders/rate_luma and shaders/rate_detail: what each split of a token would gain, cell by cell. Every
 // sum is of integers, so the order in which threads come to it does not matter.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -89,6 +90,72 @@ void add_boxes(const SumPlane<T>& plane, const CellRow& at, std::uint32_t log2_w
     }
 }
 
+// The gains of a row of boxes, shared out to cells: `high` px of each box lie in the row of cells.
+void add_shares(const std::uint32_t* found, std::uint32_t log2_w, std::uint32_t log2_h, std::uint32_t high,
+                const CellRow& at, std::uint32_t* gains)
+{
+    const std::uint32_t w = 1u << log2_w, log2_n = log2_w + log2_h;
+    const bool tall = high == 1u << log2_h;
+    for (std::uint32_t x0 = 0; x0 < at.grid.width; x0 += at.cell, ++gains) {
+        const std::uint32_t x1 = std::min(x0 + at.cell, at.grid.width);
+        std::uint32_t x = x0 >> log2_w << log2_w, sum = 0;
+        for (; x < x1; x += w) {
+            const std::uint32_t gain = found[x >> log2_w];
+            if (tall && x >= x0 && x + w <= x1)
+                sum += gain;
+            else
+                sum += shared::rate_share(gain, log2_n, (std::min(x + w, x1) - std::max(x, x0)) * high);
+        }
+        *gains += sum;
+    }
+}
+
+// Scratch for one row of boxes: gains of the six splits of 2 x 2 units.
+struct Level {
+    std::vector<std::uint32_t> upper, lower, down, across, along;
+};
+
+std::uint32_t square_of(std::uint32_t a, std::uint32_t b)
+{
+    const std::int32_t d = std::int32_t(a - b);
+    return std::uint32_t(d * d);
+}
+
+// The four slots of boxes of two units' edge, from the sums of units of 2^log2 px.
+void add_level(const SumPlane<std::uint32_t>& plane, const CellRow& at, Level& level,
+               const std::array<std::uint32_t*, 4>& gains)
+{
+    const std::uint32_t log2 = plane.log2_unit, unit = 1u << log2, boxes = plane.pitch / 2;
+    const std::uint32_t half = 2 * log2 + 1 - at.shift, full = half + 1;  // log2 n - shift, never below 0
+    for (auto* scratch : {&level.upper, &level.lower, &level.across, &level.along})
+        if (scratch->size() < boxes) scratch->resize(boxes);
+    if (level.down.size() < plane.pitch) level.down.resize(plane.pitch);
+    const std::uint32_t y0 = at.row * at.cell, y1 = std::min(at.grid.height, y0 + at.cell);
+    const auto inside = [&](std::uint32_t y, std::uint32_t h) {
+        return std::max(std::min(y + h, y1), y0) - std::min(std::max(y, y0), y1);
+    };
+    for (std::uint32_t y = y0 >> (log2 + 1) << (log2 + 1); y < y1; y += 2 * unit) {
+        const std::uint32_t* top = plane.data + std::uint64_t(y >> log2) * plane.pitch;
+        const std::uint32_t* low = top + plane.pitch;
+        for (std::uint32_t i = 0; i < boxes; ++i) {
+            const std::uint32_t a = top[2 * i], b = top[2 * i + 1], c = low[2 * i], d = low[2 * i + 1];
+            level.upper[i] = square_of(a, b) >> half;
+            level.lower[i] = square_of(c, d) >> half;
+            level.across[i] = square_of(a + c, b + d) >> full;
+            level.along[i] = square_of(a + b, c + d) >> full;
+        }
+        for (std::uint32_t i = 0; i < plane.pitch; ++i) level.down[i] = square_of(top[i], low[i]) >> half;
+        if (const std::uint32_t high = inside(y, unit))
+            add_shares(level.upper.data(), log2 + 1, log2, high, at, gains[0]);
+        if (const std::uint32_t high = inside(y + unit, unit))
+            add_shares(level.lower.data(), log2 + 1, log2, high, at, gains[0]);
+        const std::uint32_t high = inside(y, 2 * unit);
+        add_shares(level.down.data(), log2, log2 + 1, high, at, gains[1]);
+        add_shares(level.across.data(), log2 + 1, log2 + 1, high, at, gains[2]);
+        add_shares(level.along.data(), log2 + 1, log2 + 1, high, at, gains[3]);
+    }
+}
+
 struct Split {
     std::uint32_t log2_w, log2_h;
     bool along_y;
@@ -119,9 +186,15 @@ public:
         const std::uint32_t units = padded_w_ / 4;
         sums_.resize(std::uint64_t(units) * (padded_h_ / 4) + ROOM);
         threads_.run(grid_.rows, [&](std::uint32_t row) { add_units(row, std::min(slots, 8u)); });
-        if (slots <= 8) return;
-        const SumPlane<std::uint32_t> plane{sums_.data(), units, 2};
-        threads_.run(grid_.rows, [&](std::uint32_t row) { add_slots(plane, row, 8, slots); });
+        if (slots > 8) add_levels({sums_.data(), units, 2}, 8);
+        if (slots <= 12) return;
+        std::vector<std::uint32_t> sums(std::uint64_t(units / 2) * (padded_h_ / 8));
+        for (std::uint32_t y = 0; y < padded_h_ / 8; ++y) {
+            const std::uint32_t *top = sums_.data() + std::uint64_t(2 * y) * units, *low = top + units;
+            for (std::uint32_t x = 0; x < units / 2; ++x)
+                sums[std::uint64_t(y) * (units / 2) + x] = top[2 * x] + top[2 * x + 1] + low[2 * x] + low[2 * x + 1];
+        }
+        add_levels({sums.data(), units / 2, 3}, 12);
     }
 
 private:
@@ -129,6 +202,15 @@ private:
     {
         return out_ + std::uint64_t(slot) * plan_.params.cell_count + grid_.first +
                std::uint64_t(row) * grid_.columns;
+    }
+
+    void add_levels(const SumPlane<std::uint32_t>& plane, std::uint32_t slot)
+    {
+        threads_.run(grid_.rows, [&](std::uint32_t row) {
+            thread_local Level level;
+            add_level(plane, {grid_, plan_.params.cell, row, plan_.params.shift}, level,
+                      {gains(slot, row), gains(slot + 1, row), gains(slot + 2, row), gains(slot + 3, row)});
+        });
     }
 
     template <class T>
