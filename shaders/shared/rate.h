@@ -87,13 +87,16 @@ SHARED_FUNCTION uint rate_share(uint gain, uint log2_n, uint count)
     return (gain >> log2_n) * count + ((rest * count) >> log2_n);
 }
 
-// A gain drawn towards the one before; a change of scene is taken at once.
+// A gain held where it differs little from the one before, else drawn towards it; a change of scene is taken at
+// once.
 SHARED_FUNCTION uint rate_steady(uint now, uint before, uint shift)
 {
     uint room = 16u << shift;
     if (now > 4u * min(before, 0x3fffffffu - room) + room) return now;
     if (before > 4u * min(now, 0x3fffffffu - room) + room) return now;
-    return now >= before ? before + (now - before) / 8u : before - (before - now) / 8u;
+    uint apart = now >= before ? now - before : before - now;
+    if (apart <= before / 8u) return before;
+    return now >= before ? before + apart / 8u : before - apart / 8u;
 }
 
 // A gain that the previous rates have already taken.
