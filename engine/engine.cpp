@@ -149,6 +149,56 @@ Pyramid Engine::pyramid(const Image& image, const PyramidSpec& spec)
     return pyramid;
 }
 
+Relevance Engine::relevance(const Pyramid& pyramid, const RelevanceSpec& spec, const Relevance* previous)
+{
+    state_->check_process();
+    RelevancePlan plan = plan_relevance(image_sizes(pyramid.image), spec, previous);
+    check_relevance(pyramid, plan);
+    const auto owner = [&](const Ref<Block>& block) -> Backend& { return state_->owner(block); };
+    Backend& backend = state_->backend(Stage::relevance);
+    if (pyramid.levels) state_->owner(pyramid.levels);
+    Run run;
+    plan.previous_cells = carry(run, backend, plan.previous_cells, owner);
+    plan.previous_luma = carry(run, backend, plan.previous_luma, owner);
+    Pyramid from = pyramid;
+    if (plan.luma_elements) {
+        from.levels = carry(run, backend, pyramid.levels, owner);
+        if (!from.image.pixels || from.image.pixels->owner() != &backend) {
+            from.image.pixels = {};
+            from.image = backend.image(run.on(backend), std::move(from.image));
+        }
+    }
+    Relevance relevance = backend.relevance(run.on(backend), from, plan);
+    run.finish();
+    return relevance;
+}
+
+Relevance Engine::relevance(const Image& image, const RelevanceSpec& spec, const Relevance* previous)
+{
+    state_->check_process();
+    RelevancePlan plan = plan_relevance(image_sizes(image), spec, previous);
+    const auto owner = [&](const Ref<Block>& block) -> Backend& { return state_->owner(block); };
+    Backend& backend = state_->backend(Stage::relevance);
+    Run run;
+    plan.previous_cells = carry(run, backend, plan.previous_cells, owner);
+    plan.previous_luma = carry(run, backend, plan.previous_luma, owner);
+    Pyramid pyramid;
+    pyramid.image = image;
+    if (plan.luma_elements) {
+        Backend& pyramids = state_->backend(Stage::pyramid);
+        const PyramidPlan levels = plan_pyramid(image, {.levels = plan.levels});
+        pyramid = pyramids.pyramid(run.on(pyramids), pyramids.image(run.on(pyramids), image), levels);
+        if (&pyramids != &backend) {
+            pyramid.levels = carry(run, backend, pyramid.levels, owner);
+            pyramid.image.pixels = {};
+            pyramid.image = backend.image(run.on(backend), std::move(pyramid.image));
+        }
+    }
+    Relevance relevance = backend.relevance(run.on(backend), pyramid, plan);
+    run.finish();
+    return relevance;
+}
+
 Layout Engine::layout(Sizes sizes, const LayoutSpec& spec)
 {
     state_->check_process();

@@ -45,6 +45,10 @@ public:
     // Validates and gathers; the views' pixels stay the caller's.
     Image image(std::vector<ImageView> views);
     Pyramid pyramid(const Image& image, const PyramidSpec& spec);
+    // `previous`: of the frame before, for motion and against flicker; may be null.
+    Relevance relevance(const Pyramid& pyramid, const RelevanceSpec& spec, const Relevance* previous);
+    // The same, building only the levels that its terms look at.
+    Relevance relevance(const Image& image, const RelevanceSpec& spec, const Relevance* previous);
     Layout layout(std::span<const std::array<std::uint32_t, 2>> sizes, const LayoutSpec& spec);
     Patches sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
     // The same stages in one recording, building no level that no token needs.

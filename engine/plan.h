@@ -31,6 +31,22 @@ struct LayoutPlan {
     std::vector<std::array<std::uint32_t, 2>> sizes;
 };
 
+struct RelevancePlan {
+    shared::RelevanceParams params{};
+    std::vector<shared::RelevanceImage> images;
+    std::vector<CellGrid> grids;
+    std::vector<std::array<std::uint32_t, 2>> sizes;
+    std::uint32_t levels = 1;                     // the pyramid must have, or as many as an image has
+    std::uint64_t luma_elements = 0;              // 0: no term looks at the image
+    std::vector<std::uint32_t> points;            // gaze: x and y in half px
+    std::vector<std::uint32_t> falloff;           // gaze: tables of GAZE_BINS values
+    std::vector<float> shrink;                    // scene-aware: 256 factors by saliency
+    std::vector<std::uint32_t> maps;              // by cell: query, then roi
+    const std::uint32_t* entropy = nullptr;       // k log2 k, ENTROPY_SIZE values
+    const float* spectral = nullptr;              // the tables of saliency="spectral", SPECTRAL_TABLE values
+    Ref<Block> previous_cells, previous_luma;     // null: none
+};
+
 struct SamplePlan {
     shared::SampleParams params{};                // first_token and token_count cover the whole batch
     const float* decode = nullptr;                // color="linear": 256 values of 0..65535, for level 0
@@ -40,6 +56,7 @@ struct SamplePlan {
 // The value a stage returns, without its memory.
 Pyramid pyramid_of(const PyramidPlan& plan);
 Layout layout_of(const LayoutPlan& plan);
+Relevance relevance_of(const RelevancePlan& plan);
 Patches patches_of(const Layout& layout, const SamplePlan& plan);
 
 }  // namespace foveate

@@ -111,6 +111,31 @@ HeldPyramid make_pyramid(Engine& engine, nb::object image, const PyramidSpec& sp
     return {unlocked([&] { return engine.pyramid(value, spec); }), std::move(image)};
 }
 
+// of: an Image or a Pyramid.
+Relevance make_relevance(Engine& engine, nb::handle of, const RelevanceSpec& spec, const Relevance* previous)
+{
+    if (nb::isinstance<HeldPyramid>(of)) {
+        const Pyramid& pyramid = nb::cast<HeldPyramid&>(of).value;
+        return unlocked([&] { return engine.relevance(pyramid, spec, previous); });
+    }
+    const Image& image = nb::cast<HeldImage&>(of).value;
+    return unlocked([&] { return engine.relevance(image, spec, previous); });
+}
+
+// The cells of one image, (rows, columns) of uint32.
+dlpack::Array cells_array(Engine& engine, const Relevance& relevance, std::uint32_t image)
+{
+    const CellGrid& grid = relevance.grids.at(image);
+    dlpack::Array array;
+    array.block = unlocked([&] { return engine.host(relevance.cells); });
+    array.offset = std::uint64_t(grid.first) * sizeof(std::uint32_t);
+    array.type = {dlpack::UINT, 32, 1};
+    array.shape = {grid.rows, grid.columns};
+    array.strides = {grid.columns, 1};
+    array.read_only = true;
+    return array;
+}
+
 HeldPatches make_patches(Engine& engine, const HeldPyramid& pyramid, const Layout& layout,
                          const SampleSpec& spec)
 {
@@ -216,6 +241,11 @@ void bind_values(nb::module_& module)
              },
              nb::arg("image"));
 
+    nb::class_<Relevance>(module, "Relevance")
+        .def_ro("cell", &Relevance::cell)
+        .def_prop_ro("sizes", [](const Relevance& self) { return sizes_of(self.sizes); })
+        .def_prop_ro("has_luma", [](const Relevance& self) { return bool(self.luma); });
+
     nb::class_<Layout>(module, "Layout")
         .def_ro("image_count", &Layout::image_count)
         .def_ro("rows", &Layout::rows)
@@ -235,6 +265,8 @@ void bind_engine(nb::module_& module)
     nb::class_<Engine>(module, "EngineBase")
         .def("image", make_image, nb::arg("sources"))
         .def("pyramid", make_pyramid, nb::arg("image"), nb::arg("spec"))
+        .def("relevance", make_relevance, nb::arg("of"), nb::arg("spec"), nb::arg("previous").none())
+        .def("cells", cells_array, nb::arg("relevance"), nb::arg("image"))
         .def("layout",
              [](Engine& self, const std::vector<std::array<std::uint32_t, 2>>& sizes,
                 const LayoutSpec& spec) { return unlocked([&] { return self.layout(sizes, spec); }); },

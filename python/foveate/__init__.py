@@ -16,11 +16,12 @@ from .image import Image, image
 from .layout import Layout, layout
 from .presets import Preset, presets
 from .pyramid import Pyramid, pyramid
+from .relevance import Relevance, relevance
 from .sample import Patches, sample
 from .tensor import Tokens, tensor
 from .types import Array
 
 __all__ = [
-    "Array", "Engine", "Error", "Image", "Layout", "Patches", "Preset", "Pyramid", "Tokens", "__version__",
-    "doctor", "error", "image", "info", "layout", "presets", "pyramid", "sample", "tensor",
+    "Array", "Engine", "Error", "Image", "Layout", "Patches", "Preset", "Pyramid", "Relevance", "Tokens",
+    "__version__", "doctor", "error", "image", "info", "layout", "presets", "pyramid", "relevance", "sample", "tensor",
 ]

@@ -15,11 +15,27 @@ from .layout import layout as layout_stage
 from .presets import sample_options
 from .pyramid import Pyramid, pyramid_spec
 from .pyramid import pyramid as pyramid_stage
+from .relevance import Relevance
+from .relevance import relevance as relevance_stage
 from .sample import Patches
 from .sample import sample as sample_stage
 from .tensor import Tokens
 from .tensor import tensor as tensor_stage
-from .types import STAGES, Array, BackendName, Channels, Color, Dtype, Edge, Kind, Order, StageName, Unit
+from .types import (
+    STAGES,
+    Array,
+    BackendName,
+    Channels,
+    Color,
+    Dtype,
+    Edge,
+    Falloff,
+    Kind,
+    Order,
+    Saliency,
+    StageName,
+    Unit,
+)
 
 SAMPLE = STAGES.index("sample")
 _pyramid_spec = lru_cache(maxsize=64)(pyramid_spec)
@@ -117,6 +133,20 @@ class Engine:
                 levels: int | None = None) -> Pyramid:
         """The stage pyramid; see `foveate.pyramid`."""
         return pyramid_stage(image, edge=edge, color=color, levels=levels, engine=self)
+
+    def relevance(self, image, *, gaze=None, falloff: Falloff | tuple = "cortical",
+                  fov_deg: float | None = None, viewing_px: float | None = None, information: bool = False,
+                  saliency: Saliency | None = None, query=None, motion: bool = False, roi=None, trace=None,
+                  sigma: float = 0.05, combine=None, knobs=(0.5, 0.5, 0.5), beta: float = 0.0,
+                  floor: float = 0.02, previous: Relevance | None = None, smooth: float = 0.5,
+                  band: float = 1 / 64, cell: int | None = None, model=None, unit: Unit = "uv",
+                  clamp: bool = False) -> Relevance:
+        """The stage relevance; see `foveate.relevance`."""
+        return relevance_stage(image, gaze=gaze, falloff=falloff, fov_deg=fov_deg, viewing_px=viewing_px,
+                               information=information, saliency=saliency, query=query, motion=motion, roi=roi,
+                               trace=trace, sigma=sigma, combine=combine, knobs=knobs, beta=beta, floor=floor,
+                               previous=previous, smooth=smooth, band=band, cell=cell, model=model, unit=unit,
+                               clamp=clamp, engine=self)
 
     def layout(self, image, *, kind: Kind = "grid", budget: int | None = None, model=None,
                cell: int | None = None, gaze=None, unit: Unit = "uv", clamp: bool = False, grid=None,
