@@ -228,6 +228,18 @@ def take(splits, need):
     return taken
 
 
+def hull(roots):
+    """Budgets where the choice is optimal for its tree: those with a strict step of g* between the last split taken
+    and the first left out."""
+    splits = sorted((s for root in roots for s in root.splits()), key=lambda s: -s.slope)
+    total, found = len(roots), [len(roots)]
+    for split, after in zip(splits, splits[1:] + [None]):
+        total += split.added
+        if after is None or after.slope < split.slope:
+            found.append(total)
+    return found
+
+
 def leaves(node, taken):
     return [leaf for child in node.children for leaf in leaves(child, taken)] if node in taken else [node]
 
