@@ -30,10 +30,6 @@ def cells(engine, image, **options):
     return result
 
 
-def px(points, size):
-    return [(x * size[1], y * size[0]) for x, y in points]
-
-
 # Literals
 
 def test_nothing_asked_is_one_everywhere(engine):
@@ -124,9 +120,8 @@ def test_combine_by_hand(engine):
 
 
 def test_opponent_by_hand():
-    a, b = np.array([40000]), np.array([10000])
-    got = truth.opponent({"information": a, "saliency": b, "gaze": np.array([20000])}, (0.25, 0.5, 1.0))
-    assert got.tolist() == [(32500 + 30000 + 20000) // 3]
+    terms = {"information": np.array([40000]), "saliency": np.array([10000]), "gaze": np.array([20000])}
+    assert truth.opponent(terms, (0.25, 0.5, 1.0)).tolist() == [(32500 + 30000 + 20000) // 3]
 
 
 def test_smooth_goes_half_way(engine):
@@ -243,7 +238,8 @@ def oracle(image, cell, color="encoded", gaze=None, falloff="cortical", focal=No
            saliency=None, query=None, motion=False, luma_before=None, share=None, combine=None,
            knobs=(0.5, 0.5, 0.5), **rest):
     planes = planes_of(image)
-    points = px(gaze, planes.shape[1:]) if gaze else None
+    height, width = planes.shape[1:]
+    points = [(x * width, y * height) for x, y in gaze] if gaze else None
     terms = truth.terms_of(planes, cell, points, falloff, focal, beta, information, saliency, query, motion,
                            luma_before, share, color)
     return truth.relevance(grid_shape(planes.shape[1:], cell), terms, combine, knobs, **rest)
