@@ -59,6 +59,8 @@ public:
     // Makes the pixels readable: the cpu takes the caller's memory as it is, others may copy.
     virtual Image image(Record& record, Image image) = 0;
     virtual Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) = 0;
+    // The pyramid is looked at only where the plan has luma.
+    virtual Relevance relevance(Record& record, const Pyramid& pyramid, const RelevancePlan& plan) = 0;
     // `image` as image() made it. Without relevance every cell weighs the same.
     virtual Rates rate(Record& record, const Image& image, const Relevance* relevance, const RatePlan& plan) = 0;
     // `rates`: of this backend, for a plan that follows them; else null.

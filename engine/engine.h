@@ -33,6 +33,8 @@ struct EngineOptions {
 struct Tokens {
     Patches patches;                    // readable by the host
     std::vector<Token> table;           // image_count * rows
+    Relevance relevance;                // empty where the layout is of another kind
+    Rates rates;
 };
 
 class Engine {
@@ -45,6 +47,10 @@ public:
     // Validates and gathers; the views' pixels stay the caller's.
     Image image(std::vector<ImageView> views);
     Pyramid pyramid(const Image& image, const PyramidSpec& spec);
+    // `previous`: of the frame before, for motion and against flicker; may be null.
+    Relevance relevance(const Pyramid& pyramid, const RelevanceSpec& spec, const Relevance* previous);
+    // The same, building only the levels that its terms look at.
+    Relevance relevance(const Image& image, const RelevanceSpec& spec, const Relevance* previous);
     // Without relevance every cell weighs the same. `previous`: of the frame before, whose splits are kept where
     // that costs little.
     Rates rate(const Image& image, const RateSpec& spec, const Relevance* relevance = nullptr,
@@ -54,7 +60,8 @@ public:
                   const Rates* rates = nullptr);
     Patches sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
     // The same stages in one recording, building no level that no token needs.
-    Tokens tokens(std::vector<ImageView> views, const TokensSpec& spec);
+    // `previous`: of the frame before, where frames of a video follow each other.
+    Tokens tokens(std::vector<ImageView> views, const TokensSpec& spec, const Tokens* previous = nullptr);
 
     // A block as the host reads it: itself, or a copy.
     Ref<Block> host(const Ref<Block>& block);

@@ -32,7 +32,7 @@ struct RatePlan {
     std::uint64_t luma_words = 0;                 // of all luma planes
     std::uint32_t budget = 0;
     std::vector<std::array<std::uint32_t, 2>> sizes;
-    const Rates* previous = nullptr;              // its blocks are of the same backend
+    Ref<Block> previous_codes, previous_detail;   // null: none
 };
 
 struct LayoutPlan {
@@ -42,6 +42,22 @@ struct LayoutPlan {
     std::vector<shared::LayoutGaze> gaze;         // rate: what `fixation` is measured from
     std::uint32_t image_count = 0, rows = 0, cell = 0, fixations = 0, step_max = 0;
     std::vector<std::array<std::uint32_t, 2>> sizes;
+};
+
+struct RelevancePlan {
+    shared::RelevanceParams params{};
+    std::vector<shared::RelevanceImage> images;
+    std::vector<CellGrid> grids;
+    std::vector<std::array<std::uint32_t, 2>> sizes;
+    std::uint32_t levels = 1;                     // the pyramid must have, or as many as an image has
+    std::uint64_t luma_elements = 0;              // 0: no term looks at the image
+    std::vector<std::uint32_t> points;            // gaze: x and y in half px
+    std::vector<std::uint32_t> falloff;           // gaze: tables of GAZE_BINS values
+    std::vector<float> shrink;                    // scene-aware: 256 factors by saliency
+    std::vector<std::uint32_t> maps;              // by cell: query, then roi
+    const std::uint32_t* entropy = nullptr;       // k log2 k, ENTROPY_SIZE values
+    const float* spectral = nullptr;              // the tables of saliency="spectral", SPECTRAL_TABLE values
+    Ref<Block> previous_cells, previous_luma;     // null: none
 };
 
 struct SamplePlan {
@@ -54,6 +70,7 @@ struct SamplePlan {
 Pyramid pyramid_of(const PyramidPlan& plan);
 Rates rates_of(const RatePlan& plan);
 Layout layout_of(const LayoutPlan& plan);
+Relevance relevance_of(const RelevancePlan& plan);
 Patches patches_of(const Layout& layout, const SamplePlan& plan);
 
 }  // namespace foveate

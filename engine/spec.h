@@ -52,6 +52,47 @@ struct LayoutSpec {
     GazeSpec gaze;                                  // its unit is that of the views too
 };
 
+enum class Falloff : std::uint32_t { cortical, polynomial, exponential, bands, geisler };
+enum class Saliency : std::uint32_t { none, gradient, surround, both, spectral };
+enum class Combine : std::uint32_t { automatic, opponent, max, mean, product, weights };
+
+struct Map {                            // importance over a whole image, 0..1, row by row
+    std::uint32_t width = 0, height = 0;
+    std::vector<float> values;
+};
+
+struct Region {
+    double x0 = 0, y0 = 0, x1 = 1, y1 = 1;
+};
+
+struct TracePoint {
+    double x = 0.5, y = 0.5, weight = 1;
+};
+
+// Terms are off unless asked for. Lists by image: one entry serves all.
+struct RelevanceSpec {
+    std::uint32_t cell = 16;                        // px a cell's edge: patch * merge
+    bool gaze_on = false;
+    GazeSpec gaze;                                  // its unit is that of boxes and traces too
+    Falloff falloff = Falloff::cortical;
+    std::vector<double> falloff_values;             // empty: the documented ones; bands: pairs (e_max, value)
+    double fov_deg = 0, viewing_px = 0;             // eccentricity in degrees, by one of them; 0: in half diagonals
+    double beta = 0;                                // above 0: salient cells count as less eccentric
+    bool information = false;
+    Saliency saliency = Saliency::none;
+    bool motion = false;                            // against the previous relevance's luma
+    std::vector<Map> query;                         // empty: off
+    std::vector<std::vector<Region>> boxes;         // roi is on with any of boxes, masks and traces
+    std::vector<Map> masks;
+    std::vector<std::vector<TracePoint>> traces;
+    double sigma = 0.05;                            // of a trace's heat, in image widths
+    Combine combine = Combine::automatic;           // opponent with two of its sides or more, else max
+    double knobs[3] = {0.5, 0.5, 0.5};              // compress, exploit, focus
+    double weights[6] = {};                         // gaze, information, saliency, query, motion, roi
+    double floor = 0.02;
+    double smooth = 0.5, band = 1.0 / 64;           // against the previous relevance
+};
+
 struct SampleSpec {
     std::uint32_t patch = 16, merge = 1, frames = 1;
     std::vector<float> mean = {0, 0, 0}, std = {1, 1, 1};   // their length is the number of written channels
@@ -62,7 +103,10 @@ struct SampleSpec {
 
 struct TokensSpec {
     PyramidSpec pyramid;
-    RateSpec rate;                      // for the layout of that kind; its budget and cell are the layout's
+    // For the layout of kind rate; budget and cell are the layout's.
+    bool weighted = false;              // by relevance
+    RelevanceSpec relevance;
+    RateSpec rate;
     LayoutSpec layout;
     SampleSpec sample;
 };

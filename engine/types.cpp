@@ -40,6 +40,11 @@ Layout layout_of(const LayoutPlan& plan)
             .sizes = plan.sizes};
 }
 
+Relevance relevance_of(const RelevancePlan& plan)
+{
+    return {.cells = {}, .luma = {}, .grids = plan.grids, .cell = plan.params.cell, .sizes = plan.sizes};
+}
+
 Patches patches_of(const Layout& layout, const SamplePlan& plan)
 {
     const auto& params = plan.params;

@@ -49,6 +49,19 @@ Pyramid CpuBackend::pyramid(Record&, Image image, const PyramidPlan& plan)
     return pyramid;
 }
 
+Relevance CpuBackend::relevance(Record&, const Pyramid& pyramid, const RelevancePlan& plan)
+{
+    Relevance relevance = relevance_of(plan);
+    relevance.cells = memory_->allocate(std::uint64_t(plan.params.cell_count) * sizeof(std::uint32_t));
+    std::uint16_t* luma = nullptr;
+    if (plan.luma_elements) {
+        relevance.luma = memory_->allocate(plan.luma_elements * sizeof(std::uint16_t));
+        luma = reinterpret_cast<std::uint16_t*>(relevance.luma->host());
+    }
+    find_relevance(pyramid, plan, luma, reinterpret_cast<std::uint32_t*>(relevance.cells->host()), rows_, threads_);
+    return relevance;
+}
+
 Rates CpuBackend::rate(Record&, const Image& image, const Relevance* relevance, const RatePlan& plan)
 {
     Rates rates = rates_of(plan);

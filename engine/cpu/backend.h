@@ -16,6 +16,11 @@ namespace foveate::cpu {
 void build_pyramid(const Image& image, const PyramidPlan& plan, std::byte* levels, const RowKernels& rows,
                    Threads& threads);
 void build_exact_pyramid(const Image& image, const PyramidPlan& plan, float* levels, Threads& threads);
+void find_relevance(const Pyramid& pyramid, const RelevancePlan& plan, std::uint16_t* luma, std::uint32_t* cells,
+                    const RowKernels& rows, Threads& threads);
+// The 64 x 64 map of one image's luma, scaled so that its largest is 65535.
+void spectral_map(const std::uint16_t* luma, const shared::RelevanceImage& image, const float* table,
+                  const RelevanceRows& rows, std::uint32_t* map);
 // What every split would gain, u32[slot][cell]; and the codes that the budget buys.
 void rate_detail(const Image& image, const RatePlan& plan, std::uint32_t* detail, const RowKernels& rows,
                  Threads& threads);
@@ -36,6 +41,7 @@ public:
     Ref<Record> begin() override;
     Image image(Record& record, Image image) override;
     Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) override;
+    Relevance relevance(Record& record, const Pyramid& pyramid, const RelevancePlan& plan) override;
     Rates rate(Record& record, const Image& image, const Relevance* relevance, const RatePlan& plan) override;
     Layout layout(Record& record, const LayoutPlan& plan, const Rates* rates) override;
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,

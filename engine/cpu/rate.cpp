@@ -248,7 +248,7 @@ void rate_codes(const RatePlan& plan, const std::uint32_t* detail, const std::ui
     const std::uint32_t edge = plan.params.max_log2;
     std::vector<std::uint32_t> slopes(std::uint64_t(2 * edge) * plan.params.cell_count, RATE_NONE);
     const auto* previous =
-        plan.previous ? reinterpret_cast<const std::uint32_t*>(plan.previous->codes->host()) : nullptr;
+        plan.previous_codes ? reinterpret_cast<const std::uint32_t*>(plan.previous_codes->host()) : nullptr;
     for (std::size_t i = 0; i < plan.grids.size(); ++i) {
         const shared::RateImage& image = plan.images[i];
         const Field field{plan, plan.grids[i], image, detail, relevance, previous};

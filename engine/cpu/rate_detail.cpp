@@ -317,7 +317,7 @@ void rate_detail(const Image& image, const RatePlan& plan, std::uint32_t* detail
     for (std::size_t i = 0; i < image.views.size(); ++i)
         Detail(image.views[i], plan, plan.grids[i], rows, threads, detail).run();
     if (!plan.params.steady) return;
-    const auto* before = reinterpret_cast<const std::uint32_t*>(plan.previous->detail->host());
+    const auto* before = reinterpret_cast<const std::uint32_t*>(plan.previous_detail->host());
     for (std::uint64_t i = 0; i < values; ++i)
         detail[i] = shared::rate_steady(detail[i], before[i], plan.params.shift);
 }

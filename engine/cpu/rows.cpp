@@ -277,6 +277,7 @@ const RowKernels& rows()
 {
     static const RowKernels kernels = {
         .name = FOVEATE_TEXT(FOVEATE_ISA),
+        .relevance = &relevance_rows,
         .reduce_u8 = reduce_u8,
         .reduce_u16 = reduce_u16,
         .reduce_f32 = reduce_f32,

@@ -10,8 +10,29 @@
 
 namespace foveate::cpu {
 
+// Relevance, in rows_relevance.cpp.
+struct RelevanceRows {
+    // Luma 0..65280 of `n` texels; channels may be one plane thrice. From bytes `stride` apart, and from planes.
+    void (*luma_u8)(const std::uint8_t* r, const std::uint8_t* g, const std::uint8_t* b, std::uint32_t stride,
+                    std::uint32_t n, std::uint16_t* out);
+    void (*luma_u16)(const std::uint16_t* r, const std::uint16_t* g, const std::uint16_t* b, std::uint32_t stride,
+                     std::uint32_t n, std::uint16_t* out);
+    void (*luma_f32)(const float* r, const float* g, const float* b, std::uint32_t stride, std::uint32_t n,
+                     std::uint16_t* out);
+    // Onto sums by texel column: the luma, its central differences, its difference from another frame's.
+    void (*add)(const std::uint16_t* row, std::uint32_t n, std::uint32_t* sums);
+    void (*add_gradient)(const std::uint16_t* above, const std::uint16_t* row, const std::uint16_t* below,
+                         std::uint32_t n, std::uint32_t* sums);
+    void (*add_motion)(const std::uint16_t* row, const std::uint16_t* previous, std::uint32_t n,
+                       std::uint32_t* sums);
+    // One butterfly of a Fourier transform on `n` columns: u, v = u + w v, u - w v.
+    void (*butterfly)(float* u_re, float* u_im, float* v_re, float* v_im, float w_re, float w_im,
+                      std::uint32_t n);
+};
+
 struct RowKernels {
     const char* name;
+    const RelevanceRows* relevance;
 
     // Pyramid: two source rows of `width` texels to one of (width + 1) / 2, the last texel repeated if odd.
     // Interleaved bytes to planar 8.8; planes of `out` lie `plane` elements apart.
@@ -59,10 +80,10 @@ struct RowKernels {
                        std::uint64_t plane, std::uint32_t* sums);
 };
 
-namespace baseline { const RowKernels& rows(); }
+namespace baseline { const RowKernels& rows(); extern const RelevanceRows relevance_rows; }
 #if defined(__x86_64__)
-namespace avx2 { const RowKernels& rows(); }
-namespace avx512 { const RowKernels& rows(); }
+namespace avx2 { const RowKernels& rows(); extern const RelevanceRows relevance_rows; }
+namespace avx512 { const RowKernels& rows(); extern const RelevanceRows relevance_rows; }
 #endif
 
 // What this machine can run, best first. `name` empty: the best; FOVEATE_ISA narrows it for tests.

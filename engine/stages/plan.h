@@ -54,6 +54,20 @@ void plan_grid(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec);
 void plan_rings(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec);
 void plan_views(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec);
 
+// stages/relevance.cpp. The plan says how many levels the pyramid needs, so it is made before the pyramid is;
+// check_relevance then holds the two together. `previous` may be null.
+RelevancePlan plan_relevance(Sizes sizes, const RelevanceSpec& spec, const Relevance* previous);
+void check_relevance(const Pyramid& pyramid, const RelevancePlan& plan);
+void plan_gaze(RelevancePlan& plan, const RelevanceSpec& spec);   // stages/relevance_gaze.cpp
+void plan_maps(RelevancePlan& plan, const RelevanceSpec& spec);   // stages/relevance_maps.cpp: query and roi
+// stages/relevance_roi.cpp, by cell of one image, 0..1
+std::vector<double> box_cover(const shared::RelevanceImage& image, std::array<std::uint32_t, 2> size,
+                              std::uint32_t cell, const std::vector<Region>& boxes_px);
+std::vector<double> trace_heat(const shared::RelevanceImage& image, std::uint32_t cell, double sigma_px,
+                               const std::vector<TracePoint>& points_px);
+const std::uint32_t* entropy_table();
+const float* spectral_table();
+
 // stages/sample.cpp
 SamplePlan plan_sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
 std::uint32_t sample_taps(const SampleSpec& spec);                       // in 1/65536

@@ -123,8 +123,11 @@ RatePlan plan_rate(const Image& image, const RateSpec& spec, const Rates* previo
         plan.images.push_back(one);
     }
     for (std::uint32_t k = 0; k <= RATE_NODES; ++k) plan.inverse.push_back(float(1.0 / std::max(1u, k)));
-    if (previous) check_previous(plan, *previous);
-    plan.previous = previous;
+    if (previous) {
+        check_previous(plan, *previous);
+        plan.previous_codes = previous->codes;
+        plan.previous_detail = previous->detail;
+    }
     return plan;
 }
 

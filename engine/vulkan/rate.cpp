@@ -25,7 +25,8 @@ Groups cover(const Program& program, std::uint32_t x, std::uint32_t y, std::uint
 Rates VulkanBackend::rate(Record& record, const Image& from, const Relevance* relevance, const RatePlan& plan)
 {
     VulkanRecord& recording = this->recording(record);
-    const auto& params = plan.params;
+    shared::RateParams params = plan.params;
+    params.weighted = relevance != nullptr;
     const std::uint64_t range = device_->limits().maxStorageBufferRange, word = sizeof(std::uint32_t);
     const std::uint64_t cells = params.cell_count * word;
     check_range("rate: luma", plan.luma_words * word, range);
@@ -43,9 +44,9 @@ Rates VulkanBackend::rate(Record& record, const Image& from, const Relevance* re
     const Ref<Buffer> rate_images = upload_all(recording, plan.images), inverse = upload_all(recording, plan.inverse);
     Ref<Buffer> weights, before, previous;
     if (relevance) weights = own(recording, relevance->cells, "rate: relevance");
-    if (plan.previous) {
-        before = own(recording, plan.previous->detail, "rate: previous");
-        previous = own(recording, plan.previous->codes, "rate: previous");
+    if (plan.previous_codes) {
+        before = own(recording, plan.previous_detail, "rate: previous");
+        previous = own(recording, plan.previous_codes, "rate: previous");
     }
     std::uint32_t columns = 0, rows = 0, block_columns = 0, block_rows = 0;
     for (std::size_t i = 0; i < plan.grids.size(); ++i) {

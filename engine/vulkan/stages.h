@@ -25,6 +25,7 @@ public:
     Ref<Record> begin() override;
     Image image(Record& record, Image image) override;
     Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) override;
+    Relevance relevance(Record& record, const Pyramid& pyramid, const RelevancePlan& plan) override;
     Rates rate(Record& record, const Image& image, const Relevance* relevance, const RatePlan& plan) override;
     Layout layout(Record& record, const LayoutPlan& plan, const Rates* rates) override;
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,

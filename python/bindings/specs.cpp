@@ -2,9 +2,12 @@
 // The options of each stage. Python has checked their types; the engine checks their ranges.
 #include "bindings.h"
 
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/tuple.h>
 
+#include <algorithm>
+#include <array>
 #include <new>
 #include <tuple>
 #include <utility>
@@ -14,6 +17,7 @@ namespace foveate::bindings {
 namespace {
 
 using ViewTuple = std::tuple<double, double, double, double, std::uint32_t, std::uint32_t>;
+using RelevanceNumbers = std::array<double, 12>;     // three knobs, six weights, floor, smooth, band
 using GazeLists = std::vector<std::vector<std::pair<double, double>>>;
 
 void make_layout_spec(LayoutSpec* self, std::uint32_t kind, std::uint32_t budget, std::uint32_t cell,
@@ -48,6 +52,66 @@ void make_sample_spec(SampleSpec* self, std::uint32_t patch, std::uint32_t merge
                           channels_last, Dtype(dtype), taps, lod_bias};
 }
 
+// (height, width, 4-byte floats in row order).
+std::vector<Map> maps_of(const nb::list& list)
+{
+    std::vector<Map> maps;
+    for (nb::handle item : list) {
+        const auto [height, width, values] = nb::cast<std::tuple<std::uint32_t, std::uint32_t, nb::bytes>>(item);
+        Map& map = maps.emplace_back(Map{width, height, {}});
+        const auto* first = static_cast<const float*>(values.data());
+        map.values.assign(first, first + values.size() / sizeof(float));
+    }
+    return maps;
+}
+
+using RegionTuple = std::tuple<double, double, double, double>;
+using TraceTuple = std::tuple<double, double, double>;
+
+void make_relevance_spec(RelevanceSpec* self, std::uint32_t cell, const nb::object& gaze, bool px, bool clamp,
+                         std::uint32_t falloff, std::vector<double> falloff_values, double fov_deg,
+                         double viewing_px, double beta, bool information, std::uint32_t saliency, bool motion,
+                         const nb::list& query, const std::vector<std::vector<RegionTuple>>& boxes,
+                         const nb::list& masks, const std::vector<std::vector<TraceTuple>>& traces, double sigma,
+                         std::uint32_t combine, const RelevanceNumbers& numbers)
+{
+    auto* spec = new (self) RelevanceSpec;
+    spec->cell = cell;
+    spec->gaze_on = !gaze.is_none();
+    if (spec->gaze_on)
+        for (const auto& points : nb::cast<GazeLists>(gaze)) {
+            std::vector<Gaze>& image = spec->gaze.points.emplace_back();
+            for (const auto& [x, y] : points) image.push_back({x, y});
+        }
+    spec->gaze.in_px = px;
+    spec->gaze.clamp = clamp;
+    spec->falloff = Falloff(falloff);
+    spec->falloff_values = std::move(falloff_values);
+    spec->fov_deg = fov_deg;
+    spec->viewing_px = viewing_px;
+    spec->beta = beta;
+    spec->information = information;
+    spec->saliency = Saliency(saliency);
+    spec->motion = motion;
+    spec->query = maps_of(query);
+    for (const auto& image : boxes) {
+        auto& list = spec->boxes.emplace_back();
+        for (const auto& [x0, y0, x1, y1] : image) list.push_back({x0, y0, x1, y1});
+    }
+    spec->masks = maps_of(masks);
+    for (const auto& image : traces) {
+        auto& list = spec->traces.emplace_back();
+        for (const auto& [x, y, weight] : image) list.push_back({x, y, weight});
+    }
+    spec->sigma = sigma;
+    spec->combine = Combine(combine);
+    std::copy_n(numbers.begin(), 3, spec->knobs);
+    std::copy_n(numbers.begin() + 3, 6, spec->weights);
+    spec->floor = numbers[9];
+    spec->smooth = numbers[10];
+    spec->band = numbers[11];
+}
+
 }  // namespace
 
 void bind_specs(nb::module_& module)
@@ -62,6 +126,12 @@ void bind_specs(nb::module_& module)
         .def("__init__", make_layout_spec, nb::arg("kind"), nb::arg("budget"), nb::arg("cell"),
              nb::arg("rows"), nb::arg("columns"), nb::arg("strides"), nb::arg("grids"),
              nb::arg("level_order"), nb::arg("views"), nb::arg("gaze"), nb::arg("px"), nb::arg("clamp"));
+    nb::class_<RelevanceSpec>(module, "RelevanceSpec")
+        .def("__init__", make_relevance_spec, nb::arg("cell"), nb::arg("gaze").none(), nb::arg("px"),
+             nb::arg("clamp"), nb::arg("falloff"), nb::arg("falloff_values"), nb::arg("fov_deg"),
+             nb::arg("viewing_px"), nb::arg("beta"), nb::arg("information"), nb::arg("saliency"),
+             nb::arg("motion"), nb::arg("query"), nb::arg("boxes"), nb::arg("masks"), nb::arg("traces"),
+             nb::arg("sigma"), nb::arg("combine"), nb::arg("numbers"));
     nb::class_<RateSpec>(module, "RateSpec")
         .def("__init__",
              [](RateSpec* self, std::uint32_t budget, std::uint32_t cell, std::uint32_t max_rate, bool square,

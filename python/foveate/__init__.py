@@ -17,11 +17,13 @@ from .layout import Layout, layout
 from .presets import Preset, presets
 from .pyramid import Pyramid, pyramid
 from .rate import Rates, rate
+from .relevance import Relevance, relevance
 from .sample import Patches, sample
 from .tensor import Tokens, tensor
 from .types import Array
 
 __all__ = [
-    "Array", "Engine", "Error", "Image", "Layout", "Patches", "Preset", "Pyramid", "Rates", "Tokens", "__version__",
-    "doctor", "error", "image", "info", "layout", "presets", "pyramid", "rate", "sample", "tensor",
+    "Array", "Engine", "Error", "Image", "Layout", "Patches", "Preset", "Pyramid", "Rates", "Relevance", "Tokens",
+    "__version__", "doctor", "error", "image", "info", "layout", "presets", "pyramid", "rate", "relevance", "sample",
+    "tensor",
 ]

@@ -15,17 +15,36 @@ from .layout import layout as layout_stage
 from .presets import sample_options
 from .pyramid import Pyramid, pyramid_spec
 from .pyramid import pyramid as pyramid_stage
+from .relevance import Relevance, tokens_relevance
+from .relevance import relevance as relevance_stage
 from .rate import Rates, rate_spec
 from .rate import rate as rate_stage
 from .sample import Patches
 from .sample import sample as sample_stage
 from .tensor import Tokens
 from .tensor import tensor as tensor_stage
-from .types import STAGES, Array, BackendName, Channels, Color, Dtype, Edge, Kind, Order, RateSet, StageName, Unit
+from .types import (
+    STAGES,
+    Array,
+    BackendName,
+    Channels,
+    Color,
+    Dtype,
+    Edge,
+    Falloff,
+    Kind,
+    Order,
+    RateSet,
+    Saliency,
+    StageName,
+    Unit,
+)
 
 SAMPLE = STAGES.index("sample")
 _pyramid_spec = lru_cache(maxsize=64)(pyramid_spec)
+_rate_spec = lru_cache(maxsize=64)(rate_spec)
 atexit.register(_pyramid_spec.cache_clear)      # before the module that made the specs goes
+atexit.register(_rate_spec.cache_clear)
 
 
 class Engine:
@@ -120,6 +139,19 @@ class Engine:
         """The stage pyramid; see `foveate.pyramid`."""
         return pyramid_stage(image, edge=edge, color=color, levels=levels, engine=self)
 
+    def relevance(self, image, *, gaze=None, falloff: Falloff | tuple = "cortical",
+                  fov_deg: float | None = None, viewing_px: float | None = None, information: bool = False,
+                  saliency: Saliency | None = None, query=None, motion: bool = False, roi=None, trace=None,
+                  sigma: float = 0.05, combine=None, knobs=(0.5, 0.5, 0.5), beta: float = 0.0,
+                  floor: float = 0.02, previous: Relevance | None = None, smooth: float = 0.5,
+                  band: float = 1 / 64, cell: int | None = None, model=None, unit: Unit = "uv",
+                  clamp: bool = False) -> Relevance:
+        """The stage relevance; see `foveate.relevance`."""
+        return relevance_stage(image, gaze=gaze, falloff=falloff, fov_deg=fov_deg, viewing_px=viewing_px,
+                               information=information, saliency=saliency, query=query, motion=motion, roi=roi,
+                               trace=trace, sigma=sigma, combine=combine, knobs=knobs, beta=beta, floor=floor,
+                               previous=previous, smooth=smooth, band=band, cell=cell, model=model, unit=unit,
+                               clamp=clamp, engine=self)
     def rate(self, image, *, relevance=None, budget: int | None = None, model=None, cell: int | None = None,
              rates: RateSet = "vrs", max_rate: int | None = None, previous: Rates | None = None,
              hysteresis: float = 0.25, smooth: bool = False) -> Rates:
@@ -149,18 +181,22 @@ class Engine:
         return tensor_stage(patches, layout, engine=self)
 
     def tokens(self, images, *, layout: Kind | None = None, budget: int | None = None, gaze=None, model=None,
+               relevance: dict | None = None, rates: RateSet = "vrs", max_rate: int | None = None,
+               previous: Tokens | None = None, hysteresis: float = 0.25, smooth: bool = True,
                patch: int | None = None, merge: int | None = None, mean=None, std=None,
                frames: int | None = None, dtype: Dtype = "float32", taps: float = 3.0, lod_bias: float = 0.0,
                edge: Edge = "aligned", color: Color = "encoded", unit: Unit = "uv", clamp: bool = False,
                grid=None, strides=None, grids=None, order: Order = "raster", views=None,
-               rates: RateSet = "vrs", max_rate: int | None = None,
                channels: Channels | None = None, background=None) -> Tokens:
         """Every stage in one go, building no pyramid level that no token needs.
 
         Args:
             images: what `foveate.image` takes; channels and background are explained there.
-            layout: "grid", "rings" or "views"; None: "views" where there is a gaze, else "grid". budget,
-                gaze, unit, clamp, grid, strides, grids, order and views are explained at `foveate.layout`.
+            layout: None: "rate", or what grid, strides or views ask for. budget, gaze, unit, clamp, grid,
+                strides, grids, order and views are explained at `foveate.layout`.
+            relevance: for "rate": a dict of the options of `foveate.relevance`; gaze alone is one of them.
+            rates, max_rate, hysteresis, smooth: for "rate", see `foveate.rate`.
+            previous: for "rate": the Tokens of the frame before, so that a video does not flicker.
             model: a preset; patch, merge, mean, std, frames, dtype, taps and lod_bias change it and are
                 explained at `foveate.sample`.
             edge, color: of the pyramid, see `foveate.pyramid`.
@@ -179,7 +215,7 @@ class Engine:
         """
         core = self._open()
         if layout is None:
-            layout = "grid" if gaze is None else "views"
+            layout = "grid" if grid is not None else "rings" if strides or grids else "views" if views else "rate"
         preset, options = sample_options(model, patch, merge, mean, std, frames, None, dtype, taps, lod_bias)
         if isinstance(images, Image):
             taken = images._sources
@@ -189,10 +225,16 @@ class Engine:
         count = sum(source.shape[0] if axes[0] >= 0 else 1 for source, axes, _ in taken)
         rows = layout_spec(count, layout, budget, preset.cell, gaze, unit, clamp, grid, strides, grids, order,
                            views)
-        split = rate_spec(budget, preset.cell, rates, max_rate, 0.0, False)
-        made, table = core.tokens(sources, _pyramid_spec(edge, color, None), split, rows, options)
+        weights, split, before = None, _rate_spec(None, preset.cell, rates, max_rate, hysteresis, smooth), (None, None)
+        if layout == "rate":
+            weights = tokens_relevance(count, preset.cell, relevance, gaze, unit, clamp)
+            if previous is not None:
+                require(isinstance(previous, Tokens), "Engine: previous", type(previous).__name__, "Tokens")
+                before = previous._made
+        made, table, *kept = core.tokens(sources, _pyramid_spec(edge, color, None), weights, split, rows, options,
+                                         *before)
         shape = preset.shape(made.image_count, made.rows)
-        return Tokens(Array(core.patches_array(made, shape)), table_of(table, made), preset)
+        return Tokens(Array(core.patches_array(made, shape)), table_of(table, made), preset, tuple(kept))
 
 
 def _bytes(what, value):

@@ -10,6 +10,7 @@ from .image import Image
 from .image import image as take_image
 from .presets import preset_of
 from .pyramid import Pyramid
+from .relevance import Relevance
 from .types import Array, RateSet
 
 SETS = {"vrs": False, "square": True}
@@ -88,7 +89,7 @@ def rate_spec(budget, cell, rates, max_rate, hysteresis, smooth):
                           bool(smooth))
 
 
-def rate(image, *, relevance=None, budget: int | None = None, model=None, cell: int | None = None,
+def rate(image, *, relevance: Relevance | None = None, budget: int | None = None, model=None, cell: int | None = None,
          rates: RateSet = "vrs", max_rate: int | None = None, previous: Rates | None = None,
          hysteresis: float = 0.25, smooth: bool = False, engine=None) -> Rates:
     """Gives every cell of each image a rate, so that the tokens are exactly `budget`.
@@ -132,4 +133,6 @@ def rate(image, *, relevance=None, budget: int | None = None, model=None, cell: 
         image = take_image(image, engine=engine)
     if previous is not None and not isinstance(previous, Rates):
         raise InputError(f"rate: previous: got {type(previous).__name__}, expected Rates.")
-    return Rates(core.rate(image._core, spec, previous and previous._core), core)
+    if relevance is not None and not isinstance(relevance, Relevance):
+        raise InputError(f"rate: relevance: got {type(relevance).__name__}, expected Relevance.")
+    return Rates(core.rate(image._core, spec, relevance and relevance._core, previous and previous._core), core)

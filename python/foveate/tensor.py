@@ -21,10 +21,11 @@ class Tokens:
     ((16, 1176), [[True, True, True, True]])
     """
 
-    __slots__ = ("patches", "preset", "table")
+    __slots__ = ("_made", "patches", "preset", "table")
 
-    def __init__(self, patches: Array, table: np.ndarray, preset: Preset):
+    def __init__(self, patches: Array, table: np.ndarray, preset: Preset, made=(None, None)):
         self.patches, self.table, self.preset = patches, table, preset
+        self._made = made   # relevance and rates, for the next frame
 
     @property
     def center_px(self) -> np.ndarray:

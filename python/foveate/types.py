@@ -16,6 +16,8 @@ Kind = Literal["rate", "grid", "rings", "views"]
 RateSet = Literal["vrs", "square"]
 Unit = Literal["uv", "px"]
 Order = Literal["raster", "level"]
+Falloff = Literal["cortical", "polynomial", "exponential", "bands", "geisler"]
+Saliency = Literal["gradient", "surround", "both", "spectral"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 STAGES = ("image", "pyramid", "relevance", "rate", "layout", "sample", "warp", "tensor")
