@@ -15,7 +15,7 @@ struct PyramidSpec {
     std::uint32_t levels = 0;           // 0: to 1x1; 1: the image alone
 };
 
-enum class LayoutKind : std::uint32_t { grid, rings, views };
+enum class LayoutKind : std::uint32_t { grid, rings, views, logpolar, cortical };
 
 struct Gaze {
     double x = 0.5, y = 0.5;
@@ -32,15 +32,26 @@ struct View {                           // a rectangle and its own grid
     std::uint32_t rows = 0, columns = 0;
 };
 
+struct Heat {                           // where the mass of an image lies; rows x columns over the whole of it
+    std::uint32_t rows = 0, columns = 0;
+    std::vector<double> mass;           // 0 or more
+};
+
 struct LayoutSpec {
     LayoutKind kind = LayoutKind::grid;
     std::uint32_t budget = 273;                     // tokens an image; rings: 0 or the pattern's own count
     std::uint32_t cell = 16;                        // texels per token edge: patch * merge
     std::uint32_t rows = 0, columns = 0;            // grid: 0 lets the budget choose
     std::vector<std::uint32_t> strides, grids;      // rings
-    bool level_order = false;                       // rings: by level from the centre, not raster
+    bool level_order = false;                       // rings, logpolar, cortical: from the centre, not raster
     std::vector<View> views;                        // empty: an overview and one fovea per gaze point
     GazeSpec gaze;                                  // its unit is that of the views too
+    double alpha = 0;                               // logpolar, in half image diagonals; 0: FOVEATION
+    double e0 = 0;                                  // cortical, the same
+    std::uint32_t passes = 2;                       // views: from the overview to the fovea
+    double rho = 0;                                 // views: share of the heat in the region; 0: no region
+    std::vector<Heat> heat;                         // one for all images or one each; empty: from the gaze,
+    double sigma = 1.0 / 32;                        // smoothed by so much of the longer side, on rows x columns
 };
 
 struct SampleSpec {

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "engine/engine.h"
+#include "engine/stages/roi.h"
 
 namespace foveate {
 
@@ -23,9 +24,6 @@ std::uint32_t pyramid_levels(std::uint32_t width, std::uint32_t height, Edge edg
 
 // stages/layout.cpp, with one file for each kind
 LayoutPlan plan_layout(Sizes sizes, const LayoutSpec& spec);
-struct GazePoint {
-    double x, y;  // px
-};
 // The gaze points of one image. check_gaze first: as many sets as images, or one.
 void check_gaze(const std::string& stage, const GazeSpec& gaze, std::size_t images);
 std::vector<GazePoint> gaze_of(const std::string& stage, const GazeSpec& gaze, std::uint32_t index,
@@ -42,6 +40,36 @@ void pad_image(LayoutPlan& plan, std::uint32_t image);
 void plan_grid(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec);
 void plan_rings(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec);
 void plan_views(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec);
+
+void plan_polar(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec);  // logpolar and cortical
+void check_rows(const LayoutPlan& plan);
+// views: an overview and the region that holds a share of the heat.
+void check_roi(const LayoutSpec& spec, std::size_t images);
+void roi_views(LayoutPlan& plan, std::uint32_t index, const LayoutSpec& spec);
+// As many unique cells of `side` px, of one lattice from the top left corner, nearest to any of the points.
+void lattice_views(LayoutPlan& plan, std::uint32_t index, std::span<const GazePoint> points, std::uint32_t side,
+                   std::uint32_t count);
+
+// stages/layout_region.cpp: the part of an image that is nearer to one gaze point than to any other, as seen
+// from there. Mirrored so that the point is in the image's left and upper half: a flipped image gets a flipped
+// layout.
+struct Region {
+    struct Line {
+        double angle, distance;         // of its normal
+    };
+    std::vector<Line> lines;
+    double reach = 0;                   // to the farthest corner
+    std::uint32_t fixation = 0;
+    double x = 0, y = 0;                // the gaze point, mirrored
+    bool mirror_x = false, mirror_y = false;
+};
+struct Arc {
+    double begin, length;               // rad
+};
+std::vector<Region> regions_of(std::span<const GazePoint> points, std::uint32_t width, std::uint32_t height);
+std::vector<Arc> arcs_of(const Region& region, double radius);  // of the circle, what lies inside
+// `count` in proportion to the weights by Webster's method; at least 1 each where there are enough.
+std::vector<std::uint32_t> apportion(std::span<const double> weights, std::uint32_t count);
 
 // stages/sample.cpp
 SamplePlan plan_sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);

@@ -7,10 +7,11 @@ import threading
 from functools import lru_cache
 
 from . import _core, default
+from . import budget as budgeting
 from .error import ForkedEngineError, InputError, require, whole
 from .image import Image, gather
 from .image import image as image_stage
-from .layout import Layout, layout_spec, table_of
+from .layout import Layout, layout_spec, more_options, table_of
 from .layout import layout as layout_stage
 from .presets import sample_options
 from .pyramid import Pyramid, pyramid_spec
@@ -120,11 +121,13 @@ class Engine:
 
     def layout(self, image, *, kind: Kind = "grid", budget: int | None = None, model=None,
                cell: int | None = None, gaze=None, unit: Unit = "uv", clamp: bool = False, grid=None,
-               strides=None, grids=None, order: Order = "raster", views=None) -> Layout:
+               strides=None, grids=None, order: Order = "raster", views=None, alpha: float | None = None,
+               e0: float | None = None, passes: int | None = None, rho: float | None = None, heat=None,
+               sigma: float | None = None) -> Layout:
         """The stage layout; see `foveate.layout`."""
         return layout_stage(image, kind=kind, budget=budget, model=model, cell=cell, gaze=gaze, unit=unit,
                             clamp=clamp, grid=grid, strides=strides, grids=grids, order=order, views=views,
-                            engine=self)
+                            alpha=alpha, e0=e0, passes=passes, rho=rho, heat=heat, sigma=sigma, engine=self)
 
     def sample(self, pyramid: Pyramid, layout: Layout, *, model=None, patch: int | None = None,
                merge: int | None = None, mean=None, std=None, frames: int | None = None,
@@ -144,13 +147,16 @@ class Engine:
                frames: int | None = None, dtype: Dtype = "float32", taps: float = 3.0, lod_bias: float = 0.0,
                edge: Edge = "aligned", color: Color = "encoded", unit: Unit = "uv", clamp: bool = False,
                grid=None, strides=None, grids=None, order: Order = "raster", views=None,
+               alpha: float | None = None, e0: float | None = None, passes: int | None = None,
+               rho: float | None = None, heat=None, sigma: float | None = None,
                channels: Channels | None = None, background=None) -> Tokens:
         """Every stage in one go, building no pyramid level that no token needs.
 
         Args:
             images: what `foveate.image` takes; channels and background are explained there.
-            layout: "grid", "rings" or "views"; None: "views" where there is a gaze, else "grid". budget,
-                gaze, unit, clamp, grid, strides, grids, order and views are explained at `foveate.layout`.
+            layout: "grid", "rings", "views", "logpolar" or "cortical"; None: "views" where there is a gaze,
+                passes or rho, else "grid". budget, gaze, unit, clamp, grid, strides, grids, order, views,
+                alpha, e0, passes, rho, heat and sigma are explained at `foveate.layout`.
             model: a preset; patch, merge, mean, std, frames, dtype, taps and lod_bias change it and are
                 explained at `foveate.sample`.
             edge, color: of the pyramid, see `foveate.pyramid`.
@@ -169,7 +175,7 @@ class Engine:
         """
         core = self._open()
         if layout is None:
-            layout = "grid" if gaze is None else "views"
+            layout = "grid" if gaze is None and passes is None and rho is None else "views"
         preset, options = sample_options(model, patch, merge, mean, std, frames, None, dtype, taps, lod_bias)
         if isinstance(images, Image):
             taken = images._sources
@@ -179,9 +185,38 @@ class Engine:
         count = sum(source.shape[0] if axes[0] >= 0 else 1 for source, axes, _ in taken)
         rows = layout_spec(count, layout, budget, preset.cell, gaze, unit, clamp, grid, strides, grids, order,
                            views)
+        more_options(rows, layout, alpha=alpha, e0=e0, passes=passes, rho=rho, heat=heat, sigma=sigma)
         made, table = core.tokens(sources, _pyramid_spec(edge, color, None), rows, options)
         shape = preset.shape(made.image_count, made.rows)
         return Tokens(Array(core.patches_array(made, shape)), table_of(table, made), preset)
+
+    def buckets(self, images, *, budgets=budgeting.BUDGETS, cuts=budgeting.CUTS, gaze=None, heat=None,
+                channels: Channels | None = None, background=None, **options):
+        """Tokens by an adaptive budget: few for plain images, many for busy ones, in one batch for each budget.
+
+        Args:
+            images: what `foveate.image` takes; channels and background are explained there.
+            budgets, cuts: see `foveate.budget.adaptive`.
+            gaze, heat: as for `tokens`; lists for each image follow their images.
+            options: what else `tokens` takes, but no budget.
+
+        Yields:
+            (indices, Tokens): which of the images, rising, and their tokens. Every image comes once.
+
+        Raises:
+            InputError, LimitError, MemoryBudgetError: as `tokens` does.
+
+        >>> import foveate, numpy as np
+        >>> plain, busy = np.zeros((64, 64), np.uint8), np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+        >>> engine = foveate.Engine(backend="cpu")
+        >>> [(indices.tolist(), tokens.valid.shape) for indices, tokens in engine.buckets([plain, busy, plain])]
+        [([0, 2], (2, 180)), ([1], (1, 365))]
+        """
+        taken = self.image(images, channels=channels, background=background)
+        for budget, indices, planes in budgeting.split(taken, budgets, cuts, self):
+            yield indices, self.tokens(planes, channels="first", budget=budget,
+                                       gaze=budgeting.of_images(gaze, indices, len(taken), 3),
+                                       heat=budgeting.of_images(heat, indices, len(taken), 3), **options)
 
 
 def _bytes(what, value):
