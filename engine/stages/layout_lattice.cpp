@@ -83,7 +83,8 @@ void lattice_views(LayoutPlan& plan, std::uint32_t index, std::span<const GazePo
     span.count = std::uint32_t(wanted);
     span.pattern = std::uint32_t(plan.cells.size()) + 1;
     span.w = span.h = FIXED_ONE;
-    const std::uint32_t step_w = (across.side << FIXED_BITS) / plan.cell, step_h = (down.side << FIXED_BITS) / plan.cell;
+    const std::uint32_t step_w = (across.side << FIXED_BITS) / plan.cell;
+    const std::uint32_t step_h = (down.side << FIXED_BITS) / plan.cell;
     for (const Choice& at : found) {
         LayoutCell cell{};
         cell.x = std::int32_t(at.column * across.side);

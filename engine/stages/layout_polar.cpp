@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <sstream>
 #include <string>
 
 #include "engine/limits.h"
@@ -218,19 +217,14 @@ void add_cells(LayoutPlan& plan, const LayoutSpec& spec, const std::vector<GazeP
         });
 }
 
-void check_strength(const char* what, double value)
-{
-    std::ostringstream got;
-    got << value;
-    require(value == 0 || (value >= LEAST && value <= MOST), what, got.str(), "0.001..100 half image diagonals");
-}
+bool strength(double value) { return value == 0 || (value >= LEAST && value <= MOST); }  // 0: the default
 
 }  // namespace
 
 void plan_polar(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec)
 {
-    check_strength("layout: alpha", spec.alpha);
-    check_strength("layout: e0", spec.e0);
+    require(strength(spec.alpha), "layout: alpha", spec.alpha, "0.001..100 half image diagonals");
+    require(strength(spec.e0), "layout: e0", spec.e0, "0.001..100 half image diagonals");
     require(spec.budget > 0, "layout: budget", spec.budget, "1..65536 tokens");
     plan.rows = spec.budget;
     plan.fixations = 1;

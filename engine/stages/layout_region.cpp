@@ -97,8 +97,10 @@ std::vector<Arc> arcs_of(const Region& region, double radius)
     if (outside.empty()) return {{0, TURN}};
     std::sort(outside.begin(), outside.end());
     std::vector<Arc> arcs;
-    // Round once from the first: what lies between the end of all before and the next begin.
+    // Round once from the first: what lies between the end of all before and the next begin. One that comes last
+    // may reach past the first.
     double end = outside.front().second;
+    for (const auto& interval : outside) end = std::max(end, interval.second - TURN);
     for (std::size_t i = 1; i <= outside.size(); ++i) {
         const double begin = i < outside.size() ? outside[i].first : outside.front().first + TURN;
         if (begin - end > LEAST_ARC) arcs.push_back({end, begin - end});

@@ -64,8 +64,8 @@ Heat heat_of(std::span<const GazePoint> points, std::uint32_t width, std::uint32
     const auto masses = [&](double at, std::uint32_t extent, std::uint32_t count) {
         std::vector<double> result;
         for (std::uint32_t i = 0; i < count; ++i)
-            result.push_back(std::erf((double(extent) * (i + 1) / count - at) / spread) -
-                             std::erf((double(extent) * i / count - at) / spread));
+            result.push_back((std::erf((double(extent) * (i + 1) / count - at) / spread) -
+                              std::erf((double(extent) * i / count - at) / spread)) * 0.5);
         return result;
     };
     for (const GazePoint& point : points) {

@@ -26,7 +26,7 @@ def roi(heat, rho: float) -> tuple[float, float, float, float]:
         InputError: no such map, or rho outside its range.
 
     >>> from foveate.layout_roi import roi
-    >>> roi([[0, 0, 0, 0], [0, 9, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]], 0.9)
+    >>> roi([[0, 0, 0, 0], [0, 9, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]], 0.8)
     (0.25, 0.25, 0.5, 0.5)
     """
     rows, columns, mass = heat_of(heat)

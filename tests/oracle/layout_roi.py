@@ -37,7 +37,7 @@ def gaussian(points, size, grid=(32, 32), sigma=1 / 32):
 
     def masses(at, extent, count):
         ends = np.array([math.erf((extent * i / count - at) / spread) for i in range(count + 1)])
-        return np.diff(ends)
+        return np.diff(ends) / 2
 
     return sum(np.outer(masses(y, height, grid[0]), masses(x, width, grid[1])) for x, y in points)
 
