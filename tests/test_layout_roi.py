@@ -208,6 +208,7 @@ HEAT = [[1.0, 2.0]]
     ({"rho": 0.5, "heat": HEAT, "budget": 1}, r"budget: got 1, expected 2 or more for an overview and a region"),
     ({"passes": 1}, r"passes: got 1, expected 2\.\.4"),
     ({"passes": 5}, r"passes: got 5, expected 2\.\.4"),
+    ({"passes": 3, "views": [((0, 0, 1, 1), (1, 1))]}, r"passes: got 3, expected none with views"),
     ({"passes": 3, "budget": 2}, r"budget: got 2, expected 3 or more for an overview"),
     ({"kind": "grid", "passes": 3}, r'passes: got kind="grid", expected kind="views"'),
     ({"kind": "rings", "rho": 0.5}, r'rho: got kind="rings", expected kind="views"'),

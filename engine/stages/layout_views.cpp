@@ -128,6 +128,7 @@ void plan_views(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec)
     require(spec.passes >= 2 && spec.passes <= 4, "layout: passes", spec.passes, "2..4");
     const bool region = spec.rho != 0 || !spec.heat.empty();
     if (region) check_roi(spec, sizes.size());
+    require(spec.views.empty() || spec.passes == 2, "layout: passes", spec.passes, "none with views of your own");
     plan.rows = spec.budget ? spec.budget : std::uint32_t(tokens);
     plan.fixations = 0;
     if (spec.views.empty() && !region) {
