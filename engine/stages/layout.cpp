@@ -111,12 +111,19 @@ LayoutPlan plan_layout(Sizes sizes, const LayoutSpec& spec, const RateShape* rat
                 "Make them with Engine.rate(), or call Engine.tokens().");
         plan_rates(plan, spec, *rates);
         break;
+    case LayoutKind::logpolar:
+    case LayoutKind::cortical: plan_polar(plan, sizes, spec); break;
     }
+    check_rows(plan);
+    return plan;
+}
+
+void check_rows(const LayoutPlan& plan)
+{
     const std::uint64_t rows = std::uint64_t(plan.rows) * plan.image_count;
     require(rows <= limits::BATCH_TOKENS, "layout: tokens", rows,
             "at most " + std::to_string(limits::BATCH_TOKENS) + " a call", "Send fewer images at once.",
             ErrorKind::limit);
-    return plan;
 }
 
 }  // namespace foveate

@@ -80,10 +80,10 @@ std::uint32_t quantised(double value)
 }
 
 // In px, whatever the caller's unit.
-std::vector<Region> boxes_px(const std::vector<Region>& boxes, bool in_px, double width, double height)
+std::vector<Box> boxes_px(const std::vector<Box>& boxes, bool in_px, double width, double height)
 {
-    std::vector<Region> result;
-    for (const Region& box : boxes) {
+    std::vector<Box> result;
+    for (const Box& box : boxes) {
         const std::string got = std::to_string(box.x0) + ", " + std::to_string(box.y0) + ", " +
                                 std::to_string(box.x1) + ", " + std::to_string(box.y1);
         require(std::isfinite(box.x0) && std::isfinite(box.y0) && std::isfinite(box.x1) && std::isfinite(box.y1),

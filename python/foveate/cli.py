@@ -42,6 +42,8 @@ class LayoutName(StrEnum):
     grid = "grid"
     rings = "rings"
     views = "views"
+    logpolar = "logpolar"
+    cortical = "cortical"
 
 
 class BackendName(StrEnum):

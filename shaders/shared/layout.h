@@ -29,7 +29,7 @@ struct LayoutSpan           // a run of rows laid out by one rule, 20 words
     uint rows;
     int x;                  // origin, px in 1/65536
     int y;
-    uint w;                 // extent of the whole grid; pattern: size of a stride-1 token
+    uint w;                 // extent of the whole grid; pattern: the unit of its cells
     uint h;
     float inv_w;
     float inv_h;
@@ -45,16 +45,16 @@ struct LayoutSpan           // a run of rows laid out by one rule, 20 words
     uint pad2;
 };
 
-struct LayoutCell           // rings: one token of the pattern, 8 words
+struct LayoutCell           // one token of a pattern, 8 words
 {
-    int x;                  // corner in stride-1 tokens from the origin
+    int x;                  // corner from the span's origin, in units of its w and h
     int y;
-    uint stride;
+    uint w;                 // in the same units
+    uint h;
+    float inv_w;            // 1 / texel footprint in 1/65536 px, made by the host
+    float inv_h;
     uint rate;
-    float inv;              // 1 / texel footprint in 1/65536 px, made by the host
-    uint pad0;
-    uint pad1;
-    uint pad2;
+    uint fixation;          // added to the span's
 };
 
 struct LayoutGrid           // rate: the cells of one image, 8 words
