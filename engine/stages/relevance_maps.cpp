@@ -26,9 +26,12 @@ void check_map(const std::string& name, const Map& map)
                 map.values.size() == std::size_t(map.width) * map.height,
             "relevance: " + name, std::to_string(map.height) + " x " + std::to_string(map.width),
             "sides of 1.." + std::to_string(limits::IMAGE_SIDE));
-    const auto wrong = std::find_if_not(map.values.begin(), map.values.end(),
-                                        [](float value) { return value >= 0 && value <= 1; });
-    if (wrong != map.values.end()) require(false, "relevance: " + name, *wrong, "values of 0..1");
+    const auto inside = [](float value) { return (value >= 0) & (value <= 1); };
+    int wrong = 0;                      // counted, not searched for: a loop that becomes vectors
+    for (const float value : map.values) wrong |= !inside(value);
+    if (wrong)
+        require(false, "relevance: " + name, *std::find_if_not(map.values.begin(), map.values.end(), inside),
+                "values of 0..1");
 }
 
 template <class T>
@@ -59,21 +62,22 @@ std::vector<Cover> cover_of(std::uint32_t size, std::uint32_t cell, std::uint32_
     return covers;
 }
 
+// Down first, whole rows at a time: a mask has as many texels as the image.
 std::vector<double> map_mean(const shared::RelevanceImage& image, std::array<std::uint32_t, 2> size,
                              std::uint32_t cell, const Map& map)
 {
     const std::vector<Cover> across = cover_of(size[0], cell, map.width);
-    std::vector<double> cells(std::size_t(image.columns) * image.rows), line(image.columns);
-    std::uint32_t done = ~0u;
-    for (const Cover& down : cover_of(size[1], cell, map.height)) {
-        if (down.texel != done) {
-            std::fill(line.begin(), line.end(), 0.0);
-            const float* values = &map.values[std::size_t(down.texel) * map.width];
-            for (const Cover& at : across) line[at.cell] += at.part * double(values[at.texel]);
-            done = down.texel;
+    const std::vector<Cover> down = cover_of(size[1], cell, map.height);
+    std::vector<double> cells(std::size_t(image.columns) * image.rows), line(map.width);
+    for (auto at = down.begin(); at != down.end();) {
+        const std::uint32_t row = at->cell;
+        std::fill(line.begin(), line.end(), 0.0);
+        for (; at != down.end() && at->cell == row; ++at) {
+            const float* values = &map.values[std::size_t(at->texel) * map.width];
+            for (std::uint32_t x = 0; x < map.width; ++x) line[x] += at->part * double(values[x]);
         }
-        double* row = &cells[std::size_t(down.cell) * image.columns];
-        for (std::uint32_t x = 0; x < image.columns; ++x) row[x] += down.part * line[x];
+        double* to = &cells[std::size_t(row) * image.columns];
+        for (const Cover& part : across) to[part.cell] += part.part * line[part.texel];
     }
     return cells;
 }

@@ -267,6 +267,9 @@ def _roi(roi, images):
 
 def _points(what, value, images, form, *sizes):
     """Tuples of numbers: a list of them for each image, or one list for all."""
+    many = getattr(value, "ndim", 0) == 2 and value.shape[0] != images
+    if many and value.shape[1] in sizes and isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+        return [list(map(tuple, value.tolist()))]       # a long trace needs no look at each number
     value = _plain(value)
     depth = _depth(value)
     if depth == 1:
