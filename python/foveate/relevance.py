@@ -124,7 +124,7 @@ def relevance(image, *, gaze=None, falloff: Falloff | tuple = "cortical", fov_de
     >>> image = np.zeros((64, 64), np.uint8)
     >>> image[:32, :32] = np.arange(32) * 8
     >>> foveate.relevance(image, information=True, cell=32).cells[0].tolist()
-    [[65535, 1311], [1311, 1311]]
+    [[52428, 1311], [1311, 1311]]
     """
     engine = engine_of(engine)
     core = engine._open()
