@@ -126,7 +126,7 @@ def relevance(image, *, gaze=None, falloff: Falloff | tuple = "cortical", fov_de
     >>> image = np.zeros((64, 64), np.uint8)
     >>> image[:32, :32] = np.arange(32) * 8
     >>> foveate.relevance(image, information=True, cell=32).cells[0].tolist()
-    [[65535, 1311], [1311, 1311]]
+    [[52428, 1311], [1311, 1311]]
     """
     engine = engine_of(engine)
     core = engine._open()
@@ -280,6 +280,9 @@ def _roi(roi, images):
 
 def _points(what, value, images, form, *sizes):
     """Tuples of numbers: a list of them for each image, or one list for all."""
+    many = getattr(value, "ndim", 0) == 2 and value.shape[0] != images
+    if many and value.shape[1] in sizes and isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+        return [list(map(tuple, value.tolist()))]       # a long trace needs no look at each number
     value = _plain(value)
     depth = _depth(value)
     if depth == 1:
