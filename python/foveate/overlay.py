@@ -113,6 +113,14 @@ def rate_color(code):
     return np.floor(np.where((width < height)[..., None], tint * 0.72, tint) + 0.5).astype(np.uint8)
 
 
+def rate_shares(codes):
+    """[(width, height, (r, g, b), share of the image), ...] of the rates that occur, finest first."""
+    found, counts = np.unique(codes, return_counts=True)
+    rows = [(*(int(side) for side in rate_size(code)), tuple(rate_color(code).tolist()), float(count / counts.sum()))
+            for code, count in zip(found, counts, strict=True)]
+    return sorted(rows, key=lambda row: (row[0] * row[1], row[0]))
+
+
 def rates_overlay(image, codes, tile, *, side=1280, legend=True, opacity=0.55, gaze_uv=()):
     """Draws a rate image over the image it is for: one colour a rate, lines where the rate changes.
 
@@ -141,12 +149,8 @@ def rates_overlay(image, codes, tile, *, side=1280, legend=True, opacity=0.55, g
     _crosses(canvas, gaze_uv)
     if not legend:
         return Picture(canvas)
-    found, counts = np.unique(codes, return_counts=True)
-    order = sorted(range(len(found)), key=lambda i: (np.prod(rate_size(found[i])), found[i]))
     items = [(None, f"{codes.size} rates"), (None, f"one for {tile} x {tile} px")]
-    items += [(tuple(int(c) for c in rate_color(found[i])), "{}x{}: {:.1%}".format(*rate_size(found[i]),
-                                                                                  counts[i] / codes.size))
-              for i in order]
+    items += [(ink, f"{width}x{height}: {share:.1%}") for width, height, ink, share in rate_shares(codes)]
     return Picture(np.concatenate([canvas, _legend(items, canvas.shape[1])]))
 
 
@@ -225,7 +229,3 @@ def _legend(items, width):
             x += 22
         draw_text(strip, x, y + 2, text, TEXT, INK if ink is not None or number == 0 else FAINT)
     return strip
-
-
-__all__ = ["PALETTE", "Picture", "color", "details", "overlay", "rate_color", "rate_size", "rates_overlay",
-           "relevance_overlay", "steps"]

@@ -5,6 +5,7 @@ import math
 import statistics
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Shown:
 def grid_shape(size, budget):
     """(rows, columns), at most `budget` cells: the best trade of many cells against square ones.
 
-    The error of a smooth image goes with the mean square of a cell's sides: (a + 1/a) / 2 at an aspect a, and 1 / count.
+    A smooth image's error goes with the mean square of a cell's sides: (a + 1/a) / 2 at an aspect a, 1 / count.
     """
     height, width = size
     shapes = [(rows, max(1, min(columns, budget // rows))) for rows in range(1, budget + 1)
@@ -60,19 +61,30 @@ def crop(size, budget, cell, gaze):
 
 
 def rings(size, budget, cell, gaze):
-    """Rings of doubling stride that reach the farthest corner; the largest pattern that fits the budget, or None.
-
-    g x g tokens in every ring, of which the inner quarter is left to the finer ring: g^2 (1 + 3/4 (rings - 1)).
-    """
+    """Rings of doubling stride that reach the farthest corner: the largest pattern that fits the budget, or None."""
     height, width = size
     points = gaze or [(0.5, 0.5)]
-    reach = max(max(x, 1 - x) * width for x, _ in points), max(max(y, 1 - y) * height for _, y in points)
+    reach = max(max(max(x, 1 - x) * width, max(y, 1 - y) * height) for x, y in points)
     best = None
     for g in range(4, 257, 4):
-        count = max(1, math.ceil(math.log2(max(2 * max(reach) / (g * cell), 1))) + 1)
-        if count <= 16 and (g * g + (count - 1) * g * g * 3 // 4) * len(points) <= budget:
-            best = {"strides": [2**i for i in range(count)], "grids": [g] * count}
-    return best
+        count = max(1, math.ceil(math.log2(max(2 * reach / (g * cell), 1))) + 1)
+        if count <= 16 and ring_tokens([g] * count) * len(points) <= budget:
+            best = [g] * count
+    if best is None:
+        return None
+    grown = True
+    while grown:                                # what is left goes to the rings in turn, finest first
+        grown = False
+        for ring in range(len(best)):
+            wider = [g + 4 * (i == ring) for i, g in enumerate(best)]
+            if ring_tokens(wider) * len(points) <= budget and all(2 * g > inner for inner, g in pairwise(wider)):
+                best, grown = wider, True
+    return {"strides": [2**i for i in range(len(best))], "grids": best}
+
+
+def ring_tokens(grids):
+    """Tokens of rings of doubling stride: each leaves out what the finer ones cover."""
+    return grids[0]**2 + sum(g * g - (inner // 2)**2 for inner, g in pairwise(grids))
 
 
 def plain(size, budget, cell, gaze):

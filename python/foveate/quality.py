@@ -6,6 +6,7 @@ magnification: Rovamo and Virsu, 1979.
 """
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -118,7 +119,7 @@ def bands(image, other, gaze, *, edges=None, fov_deg=None, unit="uv", window="ga
         window has its centre in the band.
     """
     edges = (BANDS if fov_deg is None else BANDS_DEG) if edges is None else [real("quality: edges", e) for e in edges]
-    require(len(edges) > 1 and all(a < b for a, b in zip(edges, edges[1:], strict=False)), "quality: edges", edges,
+    require(len(edges) > 1 and all(a < b for a, b in pairwise(edges)), "quality: edges", edges,
             "two or more, rising")
     error = errors(image, other)
     similar = ssim_map(image, other, window=window)
@@ -126,7 +127,7 @@ def bands(image, other, gaze, *, edges=None, fov_deg=None, unit="uv", window="ga
     margin = (error.shape[0] - similar.shape[0]) // 2
     inner = e[margin:e.shape[0] - margin, margin:e.shape[1] - margin]
     rows = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         at, middle = (e >= low) & (e < high), (inner >= low) & (inner < high)
         if at.any():
             rows.append({"from": low, "to": high, "pixels": int(at.sum()), "psnr": _db(float(error[at].mean())),
@@ -156,7 +157,7 @@ def mtf(encode, size, gaze, *, edges=None, frequencies=None, unit="uv"):
             "quality: frequencies", frequencies, "0..0.5 cycles/px")
     e = eccentricity(size, gaze, unit=unit)
     edges = BANDS if edges is None else [real("quality: edges", edge) for edge in edges]
-    rings = [(low, high, (e >= low) & (e < high)) for low, high in zip(edges, edges[1:], strict=False)]
+    rings = [(low, high, (e >= low) & (e < high)) for low, high in pairwise(edges)]
     rings = [ring for ring in rings if ring[2].any()]
     transfer = np.zeros((len(rings), len(frequencies)))
     height, width = size

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the model sees: a picture put together from patches and their positions, and from nothing else."""
 
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -15,18 +16,16 @@ def values_of(array):
     if getattr(array, "dtype", None) != "bfloat16":
         return np.asarray(array.numpy() if hasattr(array, "numpy") else array)
 
-    class Bits:
-        __array_interface__ = {"version": 3, "typestr": "<u2", "shape": array.shape,
-                               "data": (array.pointer, array.read_only),
-                               "strides": tuple(2 * stride for stride in array.strides)}
-
-    return (np.asarray(Bits()).astype(np.uint32) << 16).view(np.float32)
+    bits = SimpleNamespace(__array_interface__={
+        "version": 3, "typestr": "<u2", "shape": array.shape, "data": (array.pointer, array.read_only),
+        "strides": tuple(2 * stride for stride in array.strides)})
+    return (np.asarray(bits).astype(np.uint32) << 16).view(np.float32)
 
 
 def texels(tokens, index=0):
     """The patches of one image as pictures again: float32 (K, cell, cell, C), 0..1, normalisation undone."""
     preset = tokens.preset
-    patch, merge, frames, channels = preset.patch, preset.merge, preset.frames, len(preset.mean)
+    patch, merge, frames = preset.patch, preset.merge, preset.frames
     images, rows = np.asarray(tokens.valid).shape
     data = values_of(tokens.patches).reshape(images, rows, merge, merge, -1)[index].astype(np.float32)
     channels = data.shape[-1] // (frames * patch * patch)
@@ -127,8 +126,8 @@ def _nearest(out, top, end, owner, place, flat, cell):
 def _bilinear(out, top, end, owner, place, flat, cell):
     """Between the four points of the token's own lattice of texel centres around each px.
 
-    A point of the lattice that lies in a neighbour has the neighbour's value; one that no token covers has that of
-    the nearest texel of the token itself.
+    A point of the lattice that lies in a neighbour has the neighbour's value; one outside the image that of its
+    border; one that no token covers that of the nearest texel of the token itself.
     """
     height, width = owner.shape
     token = np.maximum(owner[top:end], 0)
@@ -142,13 +141,12 @@ def _bilinear(out, top, end, owner, place, flat, cell):
     for right, lower, weight in ((0, 0, (1 - u) * (1 - v)), (1, 0, u * (1 - v)), (0, 1, (1 - u) * v), (1, 1, u * v)):
         column, row = left + right, upper + lower
         px, py = at[..., 0] + (column + 0.5) / at[..., 2], at[..., 1] + (row + 0.5) / at[..., 3]
-        inside = (px >= 0) & (px < width) & (py >= 0) & (py < height)
         away = (column < 0) | (column >= cell) | (row < 0) | (row >= cell)
         own = np.clip(row, 0, cell - 1).astype(np.int32) * cell + np.clip(column, 0, cell - 1).astype(np.int32)
         texel = token * (cell * cell) + own
-        if (away & inside).any():
-            where = np.nonzero(away & inside)
-            px, py = px[where], py[where]
+        if away.any():
+            where = np.nonzero(away)
+            px, py = np.clip(px[where], 0, width - 0.01), np.clip(py[where], 0, height - 0.01)
             other = owner[py.astype(np.int32), px.astype(np.int32)]
             found = _texel(np.maximum(other, 0), px, py, place, cell)
             texel[where] = np.where(other >= 0, found, texel[where])
