@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from foveate import Engine, cli, demo, doctor, info, policies, report
+from foveate import Engine, cli, demo, doctor, info, policies, quality_bench, report
 from foveate.report import write_report
 from images import random_image
 from PIL import Image
@@ -167,7 +167,7 @@ def test_report_needs_nothing_else(tmp_path):
     assert page.loads and all(link.startswith(("data:image/", "#")) for link in page.loads)
     assert re.findall(r"url\((?!data:image/|#)", text) == [] and "<script" not in text
     assert "<b>&" not in text and "&lt;b&gt;&amp;" in text
-    assert text.count("rate image</h3>") == text.count("relevance</h3>") == 1 and "2&times;2</span>" in text
+    assert text.count("<h3>relevance and rate image</h3>") == 1 and "2&times;2</span>" in text
     assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "r.html"]
 
 
@@ -214,6 +214,33 @@ def test_bench_quality(capsys, tmp_path):
     assert views["images"] == 2 and views["median_gain"] == pytest.approx(sum(gains) / 2)
     page = (tmp_path / "quality.md").read_text()
     assert "| coffee | 600 x 400 | 0.5, 0.45 | 237 |" in page and "uniform grid" in page
+
+
+class WithRates:
+    """An engine that has the layout "rate", for what becomes of its options."""
+
+    def __init__(self):
+        self.engine, self.asked = Engine(backend="cpu"), []
+
+    def tokens(self, image, *, layout, max_rate=None, **options):
+        self.asked.append((layout, options.get("budget"), max_rate, options["gaze"]))
+        return self.engine.tokens(image, layout="grid" if layout == "rate" else layout, **options)
+
+
+def test_bench_quality_asks_for_rates(monkeypatch):
+    monkeypatch.setattr(policies, "KINDS", {**policies.KINDS, "rate": 9})
+    engine, image, rows = WithRates(), random_image(3, 160, 240), []
+    for share in (0.25, 0.1):
+        found, notes = quality_bench.measure_image(engine, "noise", image, (0.5, 0.4), share, None)
+        rows += found
+        assert notes == []
+    asked = [call for call in engine.asked if call[0] == "rate"]
+    assert asked == [("rate", 37, None, None), ("rate", 37, None, [(0.5, 0.4)]),
+                     ("rate", 15, 8, None), ("rate", 15, 16, None), ("rate", 15, 8, [(0.5, 0.4)]),
+                     ("rate", 15, 16, [(0.5, 0.4)])]
+    cases = [(line["share"], line["ours"]) for line in quality_bench.proof(rows)]
+    assert cases[:2] == [(0.25, "rate"), (0.25, "rate gaze")] and (0.1, "rate gaze 16") in cases
+    assert all(line["images"] == 1 for line in quality_bench.proof(rows))
 
 
 def test_bench_quality_by_budget(capsys):

@@ -19,6 +19,7 @@ from rich.text import Text
 from . import Engine, Error, __version__, _core
 from .doctor import doctor as run_doctor
 from .doctor import info as find_info
+from .layout import KINDS
 from .overlay import details
 from .overlay import overlay as draw_overlay
 
@@ -38,10 +39,7 @@ class Failure(Exception):
     """A mistake in how a command was called: one line, exit status 2."""
 
 
-class LayoutName(StrEnum):
-    grid = "grid"
-    rings = "rings"
-    views = "views"
+LayoutName = StrEnum("LayoutName", {kind: kind for kind in KINDS})
 
 
 class BackendName(StrEnum):

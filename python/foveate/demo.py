@@ -49,7 +49,7 @@ def entry_of(engine, name, pixels, budget, gaze, model="vit16", repeats=REPEATS)
             shown[policy] = made
     rated = shown.get("rate gaze") or shown.get("rate")
     return {"name": name, "image": pixels, "budget": budget, "gaze_uv": gaze, "shown": list(shown.values()),
-            "relevance": policies.relevance_of(engine, pixels, gaze) if rated else None,
+            "relevance": policies.relevance_of(engine, pixels, gaze, model=model) if rated else None,
             "rates": policies.rates_of(rated.tokens, pixels.shape[:2]) if rated else None}
 
 

@@ -188,7 +188,7 @@ def relevance_overlay(image, values, cell, *, side=1280, legend=True, opacity=0.
 
 
 def _plane(what, values, image, tile):
-    values = np.asarray(values[0] if isinstance(values, (list, tuple)) and np.ndim(values[0]) == 2 else values)
+    values = np.asarray(values[0] if np.ndim(values[0]) == 2 else values)     # of a batch, the first
     height, width = np.asarray(image).shape[:2]
     shape = (-(-height // tile), -(-width // tile))
     require(values.shape == shape, f"overlay: {what}", f"shape {values.shape}",

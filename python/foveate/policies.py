@@ -144,8 +144,7 @@ def relevance_of(engine, image, gaze=(), **options):
     """(rows, columns) float32 of the engine's relevance, or None in a build without it."""
     if not hasattr(engine, "relevance"):
         return None
-    values = engine.relevance(image, gaze=[tuple(point) for point in gaze] or None, **options).values
-    return np.asarray(values[0] if isinstance(values, (list, tuple)) else values)
+    return np.asarray(engine.relevance(image, gaze=[tuple(point) for point in gaze] or None, **options).values[0])
 
 
 def rates_of(tokens, size, index=0):

@@ -128,7 +128,8 @@ def measure_image(engine, label, image, gaze, share, budget):
         rows.append(common | {"policy": name, "title": title, "tokens": int(np.asarray(shown.tokens.valid).sum())}
                     | dict(zip(("psnr", "gaze_psnr", "psnr_bilinear", "gaze_psnr_bilinear"), values, strict=True))
                     | {"ssim": quality.ssim(image, nearest)})
-    codes, count = random_codes(shape, budget)
+    blocks = (edge for edge in (4, 8) if 4 * -(-shape[0] // edge) * -(-shape[1] // edge) <= budget)
+    codes, count = random_codes(shape, budget, max_rate=next(blocks, 8))
     seen = seen_at(image, codes)
     values = scores(image, seen, gaze)
     rows.append(common | {"policy": "random", "title": "random rectangles", "tokens": count, "psnr": values[0],

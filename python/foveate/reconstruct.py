@@ -72,7 +72,8 @@ def reconstruct(image_size, tokens, method: Literal["nearest", "bilinear"] = "ne
         method: "nearest": each px has the value of the texel over its centre. "bilinear": between the centres of
             texels, those of neighbouring tokens included.
         index: which image of the batch.
-        fill: 0..1, a number or one for each channel, where no token lies; None: the mean of what was seen.
+        fill: 0..1, a number or one for each channel, where no token lies; None: what is seen around is continued
+            smoothly.
 
     Returns:
         (height, width, C) float32, 0..1.
@@ -102,10 +103,43 @@ def reconstruct(image_size, tokens, method: Literal["nearest", "bilinear"] = "ne
         lookup(out, top, min(top + STRIP, height), owner, place, flat, cells.shape[1])
     bare = owner < 0
     if bare.any():
-        if fill is None:
-            fill = out[~bare].mean(axis=0) if not bare.all() else 0.5
-        out[bare] = fill
+        if fill is None and not bare.all():
+            _continue(out, bare)
+        else:
+            out[bare] = 0.5 if fill is None else fill
     return out
+
+
+def _continue(out, bare):
+    """Fills what is bare from means of its surroundings, as wide as they must be (Gortler et al., 1996: pull-push)."""
+    known = (~bare[..., None]).astype(np.float32)
+    levels = [(out, known)]
+    while not known.all():
+        value, known = levels[-1]
+        total, weight = _halved(value * known), _halved(known)
+        known = (weight > 0).astype(np.float32)
+        levels.append((total / np.maximum(weight, 1e-9), known))
+    coarse = levels[-1][0]
+    for value, known in reversed(levels[:-1]):
+        height, width = value.shape[:2]
+        coarse = np.where(known > 0, value, _doubled(_doubled(coarse, 0), 1)[:height, :width])
+    out[:] = coarse
+
+
+def _halved(values):
+    height, width = values.shape[:2]
+    values = np.pad(values, ((0, height % 2), (0, width % 2), (0, 0)))
+    return values[::2, ::2] + values[1::2, ::2] + values[::2, 1::2] + values[1::2, 1::2]
+
+
+def _doubled(values, axis):
+    """Twice as many along an axis, by bilinear."""
+    values = np.moveaxis(values, axis, 0)
+    wide = np.concatenate([values[:1], values, values[-1:]])
+    out = np.empty((2 * len(values), *values.shape[1:]), np.float32)
+    out[::2] = 0.25 * wide[:-2] + 0.75 * values
+    out[1::2] = 0.75 * values + 0.25 * wide[2:]
+    return np.moveaxis(out, 0, axis)
 
 
 def _texel(token, x, y, place, cell):

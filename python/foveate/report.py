@@ -60,27 +60,27 @@ def _cell_picture(colors, size, edge):
     return f'<img class="cells" alt="" style="{style}" src="{_address("png", png(colors, 9))}">'
 
 
-def _plane_card(name, title, words, colors, size, edge, number, key):
-    ratio = f"aspect-ratio:{size[1]}/{size[0]}"
-    return f"""<figure class="card"><div class="view photo-{number} gray" style="{ratio}" role="img"
-aria-label="{title} of {name}">{_cell_picture(colors, size, edge)}</div>
-<figcaption><h3>{title}</h3><p>{words}</p>{key}</figcaption></figure>"""
-
-
 def planes(entry, number, name):
-    """The cards of relevance and rates, where the entry has them."""
-    size, cards = entry["image"].shape[:2], []
+    """The card of relevance and rates, or of the one that the entry has."""
+    size, pictures, keys = entry["image"].shape[:2], [], []
     cell = entry["shown"][0].tokens.preset.cell if entry["shown"] else 16
+    ratio = f"aspect-ratio:{size[1]}/{size[0]}"
     if entry.get("relevance") is not None:
         values = np.asarray(entry["relevance"], float)
-        key = f'<div class="scale"><span>0</span><i style="background:{gradient()}"></i><span>1</span></div>'
-        cards.append(_plane_card(name, "relevance", f"of each {cell} px cell; mean {values.mean():.3f}", heat(values),
-                                 size, cell, number, key))
+        pictures.append(("relevance", heat(values)))
+        keys.append(f'<div class="scale"><span>0</span><i style="background:{gradient()}"></i><span>1</span></div>')
     if entry.get("rates") is not None:
         codes = np.asarray(entry["rates"])
-        cards.append(_plane_card(name, "rate image", f"cells that the token over each of {codes.size} covers",
-                                 rate_color(codes), size, cell, number, f'<div class="key">{rate_key(codes)}</div>'))
-    return "".join(cards)
+        pictures.append(("rate image", rate_color(codes)))
+        keys.append(f'<div class="key">{rate_key(codes)}</div>')
+    if not pictures:
+        return ""
+    titles = " and ".join(title for title, _ in pictures)
+    views = "".join(f'<div class="view photo-{number} gray" style="{ratio}" role="img" aria-label="{title} of {name}">'
+                    f"{_cell_picture(colors, size, cell)}</div>" for title, colors in pictures)
+    words = f"what made the tokens of the rate policy what they are, for every {cell} px cell"
+    return (f'<figure class="card"><div class="pictures planes">{views}</div><figcaption><h3>{titles}</h3>'
+            f'<p>{words}</p>{"".join(keys)}</figcaption></figure>')
 
 
 def card(row, number, place, entry, name, best, side):
@@ -176,6 +176,6 @@ together again from their patches, and from nothing else.</p>
 {"".join(sections)}
 <footer>PSNR in dB against the original, each px by the texel over it; gaze-weighted: a px weighs
 (e<sub>0</sub>/(e+e<sub>0</sub>))², e its distance to the gaze, e<sub>0</sub> = 0.15 of half the diagonal; where no
-token lies the mean of the others stands in. ms: <code>Engine.tokens</code> for this one image on the machine named
+token lies, what is around is continued smoothly. ms: <code>Engine.tokens</code> for this one image on the machine named
 above. A picture opens large when it is chosen.{note}</footer></main></body></html>
 """

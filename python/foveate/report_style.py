@@ -47,7 +47,8 @@ figcaption p { color: var(--soft); line-height: 1.4; padding-bottom: 12px; }
 dl { display: flex; gap: 4px 18px; margin: 11px 0 0; flex-wrap: wrap; }
 dt { color: var(--soft); font-size: 12px; } dd { margin: 0; font-size: 15px; }
 .key { display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: 12.5px; color: var(--soft); }
-figcaption .key, .scale { margin-top: auto; }
+.planes { cursor: default; }
+figcaption .key { margin-top: 10px; }
 .key i { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 6px; }
 .scale { display: flex; align-items: center; gap: 8px; color: var(--soft); font-size: 12.5px; }
 .scale i { flex: 1; height: 8px; border-radius: 4px; }
