@@ -87,6 +87,11 @@ class Layout:
         """(B, K) int32: the image it belongs to."""
         return self.table["image"]
 
+    def _repr_html_(self) -> str:
+        from .notebook import layout_html
+
+        return layout_html(self)
+
     def __repr__(self) -> str:
         return f"<foveate.Layout {self.kind}: {self.rows} tokens for each of {self._core.image_count} images>"
 

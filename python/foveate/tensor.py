@@ -79,6 +79,11 @@ class Tokens:
         """The patches as a torch.Tensor, in the same memory."""
         return self.patches.torch()
 
+    def _repr_html_(self) -> str:
+        from .notebook import tokens_html
+
+        return tokens_html(self)
+
     def __repr__(self) -> str:
         images, rows = self.table.shape
         kind = f"{self.patches.dtype} {self.shape}, {self.preset.name}"
