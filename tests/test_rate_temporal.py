@@ -103,9 +103,8 @@ def test_parity_over_frames(engine, rates, smooth, hysteresis):
         made = engine.rate(image, budget=BUDGET, cell=CELL, max_rate=MAX_RATE, rates=rates, previous=made,
                            hysteresis=hysteresis, smooth=smooth)
         planes = planes_of(image)
-        shift = truth.shift(MAX_RATE, CELL, hysteresis > 0)
-        now = truth.detail(planes, CELL, MAX_RATE, shift)
-        detail = truth.smoothed(now, detail, shift) if smooth and detail is not None else now
+        now = truth.detail(planes, CELL, MAX_RATE)
+        detail = truth.smoothed(now, detail, truth.shift(CELL)) if smooth and detail is not None else now
         codes = truth.rate(planes, BUDGET, CELL, MAX_RATE, rates=rates, before=codes, hysteresis=hysteresis,
                            gains=detail)
         assert_same(np.asarray(made.codes[0]), codes, f"frame {index}")

@@ -57,10 +57,15 @@ def luma(planes):
     return byte[0] if len(byte) == 1 else (38 * byte[0] + 75 * byte[1] + 15 * byte[2] + 64) >> 7
 
 
-def shift(max_rate, cell, hysteresis=False):
-    """Bits of fraction (below 0: bits dropped) with which a whole block's gains still fit u32."""
-    fits = [s for s in range(-8, 9) if (max_rate * cell) ** 2 * 16256 * 2.0**s < WRAP]
-    return max(fits, default=-8) - hysteresis
+def shift(cell):
+    """Bits of fraction of a cell's gains."""
+    return 4 if cell <= 128 else 2 if cell <= 256 else 0
+
+
+def drop(max_rate, cell, hysteresis=False):
+    """Bits that a node's gain loses so that a whole block still fits u32, and twice as much with hysteresis."""
+    most = ((max_rate * cell) ** 2 * 16256 << shift(cell)) * (2 if hysteresis else 1)
+    return next(d for d in range(32) if most >> d < WRAP)
 
 
 def slot(axis, w, h):
@@ -93,7 +98,7 @@ def overlap(cell_index, cell, box, size):
     return first, np.minimum(edges[1:], end) - np.maximum(edges[:-1], begin)
 
 
-def detail(planes, cell, max_rate, shift):
+def detail(planes, cell, max_rate):
     """Gains (slots, rows, columns): each box gives a cell the share of its px that lie there."""
     height, width = planes.shape[1:]
     rows, columns = grid_shape((height, width), cell)
@@ -101,7 +106,7 @@ def detail(planes, cell, max_rate, shift):
     y = np.pad(luma(planes), ((0, room - height), (0, room - width)), mode="edge")
     result = np.zeros((4 * log2(max_rate), rows, columns), np.int64)
     for axis, w, h in slots(max_rate):
-        gain, bits = box_gains(y, axis, w, h, shift), log2(w * h)
+        gain, bits = box_gains(y, axis, w, h, shift(cell)), log2(w * h)
         for r in range(rows):
             top, down = overlap(r, cell, h, height)
             for c in range(columns):
@@ -113,10 +118,10 @@ def detail(planes, cell, max_rate, shift):
 
 
 def smoothed(now, before, shift):
-    """An eighth of the way from the previous detail, unless it jumped."""
-    slack = 16 << shift if shift >= 0 else 16 >> -shift
+    """An eighth of the way from the previous detail; none of it within an eighth, all of it after a jump."""
+    slack, apart = 16 << shift, abs(now - before)
     jump = (now > 4 * before + slack) | (before > 4 * now + slack)
-    step = np.sign(now - before) * (abs(now - before) // 8)
+    step = np.where(apart <= before // 8, 0, np.sign(now - before) * (apart // 8))
     return np.where(jump, now, before + step)
 
 
@@ -142,17 +147,18 @@ class Node:
 class Trees:
     """What a tree of one image is grown from."""
 
-    def __init__(self, gains, weights, max_rate, rates, before, keep):
-        self.gains, self.weights, self.max_rate, self.rates = gains, weights, max_rate, rates
+    def __init__(self, gains, weights, bits, max_rate, rates, before, keep):
+        self.gains, self.weights, self.bits = gains, weights, bits      # bits: what weighting drops
+        self.max_rate, self.rates = max_rate, rates
         self.rows, self.columns = weights.shape
         self.before, self.keep = before, keep       # previous extents (rows, columns, 2); hysteresis in 1/256
 
     def weighted(self, gains, x, y, w, h, finer):
         """The node's gain; a split that the previous frame had too counts for more."""
         part = slice(y, min(y + h, self.rows)), slice(x, min(x + w, self.columns))
-        total = int((gains[part] * self.weights[part] >> 16).sum()) % WRAP
+        total = int((gains[part] * self.weights[part] >> self.bits).sum()) % WRAP
         if self.before is not None and (self.before[part] <= finer).all():
-            total = min(total + (total >> 8) * self.keep + ((total & 255) * self.keep >> 8), WRAP - 1)
+            total = (total + (total >> 8) * self.keep + ((total & 255) * self.keep >> 8)) % WRAP
         return total
 
     def grow(self, x, y, w, h):
@@ -249,10 +255,10 @@ def grown(planes, cell, max_rate, rates="vrs", relevance=None, before=None, hyst
     shape = grid_shape(planes.shape[1:], cell)
     keep = int(np.floor(256 * hysteresis + 0.5)) if before is not None else 0
     if gains is None:
-        gains = detail(planes, cell, max_rate, shift(max_rate, cell, keep > 0))
+        gains = detail(planes, cell, max_rate)
     weights = np.full(shape, RELEVANCE_ONE) if relevance is None else np.asarray(relevance, np.int64)
     extents = np.array([[extent(c) for c in row] for row in before]) if keep else None
-    trees = Trees(gains, weights, max_rate, rates, extents, keep)
+    trees = Trees(gains, weights, 16 + drop(max_rate, cell, keep > 0), max_rate, rates, extents, keep)
     roots = [trees.grow(x, y, max_rate, max_rate)
              for y in range(0, shape[0], max_rate) for x in range(0, shape[1], max_rate)]
     for root in roots:
