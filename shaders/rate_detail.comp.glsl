@@ -97,7 +97,9 @@ void main()
     barrier();
     if (lane < 4u * p.max_log2) {
         uint at = lane * p.cell_count + cell;
-        detail[at] = p.steady != 0u ? rate_steady(sums[lane], before[at], p.shift) : sums[lane];
+        detail[at] = sums[lane];
+        if (p.steady != 0u)
+            detail[at] = rate_steady(sums[lane], before[at], p.shift, rate_log2_n(lane), p.noise_slope, p.noise_rest);
     }
     // nothing begins here yet
     if (lane < 2u * p.max_log2) slopes[lane * p.cell_count + cell] = RATE_NONE;

@@ -318,8 +318,11 @@ void rate_detail(const Image& image, const RatePlan& plan, std::uint32_t* detail
         Detail(image.views[i], plan, plan.grids[i], rows, threads, detail).run();
     if (!plan.params.steady) return;
     const auto* before = reinterpret_cast<const std::uint32_t*>(plan.previous_detail->host());
+    const auto& params = plan.params;
     for (std::uint64_t i = 0; i < values; ++i)
-        detail[i] = shared::rate_steady(detail[i], before[i], plan.params.shift);
+        detail[i] = shared::rate_steady(detail[i], before[i], params.shift,
+                                        shared::rate_log2_n(std::uint32_t(i / params.cell_count)), params.noise_slope,
+                                        params.noise_rest);
 }
 
 }  // namespace foveate::cpu

@@ -13,6 +13,7 @@ namespace foveate {
 
 namespace {
 
+constexpr double NOISE = 2;                    // of a camera, in steps of 8-bit luma: one sigma
 constexpr std::uint64_t CELLS_MAX = 1u << 24;  // of a call: what one buffer of slopes can hold on every device
 
 std::uint64_t blocks_of(const CellGrid& grid, std::uint32_t edge)
@@ -101,6 +102,9 @@ RatePlan plan_rate(const Image& image, const RateSpec& spec, const Rates* previo
     params.hysteresis = previous ? std::uint32_t(std::lround(spec.hysteresis * 256)) : 0;
     params.hold = params.hysteresis > 0;
     params.steady = previous && spec.steady;
+    const double variance = NOISE * NOISE * double(1u << params.shift);
+    params.noise_slope = float(256 * variance);
+    params.noise_rest = float(128 * variance * variance * spec.cell * spec.cell);
     params.drop = drop_for(edge * spec.cell, params.shift, params.hold);
     params.element = std::uint32_t(image.element);
     params.channels = image.channels;

@@ -16,10 +16,12 @@ inline int find_msb(uint value) { return 31 - std::countl_zero(value); }
 #define SHARED_BEGIN namespace foveate::shared {
 #define SHARED_END }
 #define SHARED_FUNCTION inline
+#define PRECISE
 #else
 #define SHARED_BEGIN
 #define SHARED_END
 #define SHARED_FUNCTION
+#define PRECISE precise
 #define find_msb findMSB
 #ifdef VULKAN
 #define PARAMS(T) layout(push_constant, std430) uniform Params { T p; }

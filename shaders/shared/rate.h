@@ -29,10 +29,10 @@ struct RateParams           // 20 words
     uint width_max;         // words of the widest luma row
     uint height_max;        // px of the tallest image
     uint blocks_max;        // blocks of the image with most
+    float noise_slope;      // what rate_steady() allows for noise
+    float noise_rest;
     uint pad0;
     uint pad1;
-    uint pad2;
-    uint pad3;
 };
 
 struct RateImage            // one image of the batch, 8 words
@@ -70,6 +70,9 @@ SHARED_FUNCTION uint rate_slot(uint log2_w, uint log2_h, bool along_y)
     return 4u * longer + (log2_w == log2_h ? 2u : 0u) + (along_y ? 1u : 0u);
 }
 
+// log2 of the px in a box of a slot.
+SHARED_FUNCTION uint rate_log2_n(uint slot) { return 2u * (slot / 4u) + ((slot & 2u) != 0u ? 2u : 1u); }
+
 // May a token of this rate be halved so? Sides differ by one doubling at most.
 SHARED_FUNCTION bool rate_splits_x(uint log2_w, uint log2_h) { return log2_w > 0u && log2_w >= log2_h; }
 SHARED_FUNCTION bool rate_splits_y(uint log2_w, uint log2_h) { return log2_h > 0u && log2_h >= log2_w; }
@@ -87,15 +90,19 @@ SHARED_FUNCTION uint rate_share(uint gain, uint log2_n, uint count)
     return (gain >> log2_n) * count + ((rest * count) >> log2_n);
 }
 
-// A gain held where it differs little from the one before, else drawn towards it; a change of scene is taken at
-// once.
-SHARED_FUNCTION uint rate_steady(uint now, uint before, uint shift)
+// A gain is held where noise could have moved it, else drawn towards the new one; a change of scene is taken at
+// once. Noise of variance v moves a sum of squares g over b boxes by about 2 sqrt(g v) and v sqrt(2 b): eight of
+// each are allowed. `slope` is 64 v, `rest` is 32 v^2 times the px of a cell, of boxes of n = 2^log2_n px.
+SHARED_FUNCTION uint rate_steady(uint now, uint before, uint shift, uint log2_n, float slope, float rest)
 {
+    uint apart = now >= before ? now - before : before - now;
+    float n = float(1u << log2_n);
+    PRECISE float most = (slope * float(before)) * n + rest;
+    PRECISE float square = (float(apart) * float(apart)) * n;
+    if (apart <= before / 8u || square <= most) return before;
     uint room = 16u << shift;
     if (now > 4u * min(before, 0x3fffffffu - room) + room) return now;
     if (before > 4u * min(now, 0x3fffffffu - room) + room) return now;
-    uint apart = now >= before ? now - before : before - now;
-    if (apart <= before / 8u) return before;
     return now >= before ? before + apart / 8u : before - apart / 8u;
 }
 

@@ -181,7 +181,7 @@ SHARED_FUNCTION uint relevance_combine(RelevanceParams p, uint gaze, uint inform
 SHARED_FUNCTION uint relevance_smooth(RelevanceParams p, uint value, uint previous)
 {
     uint change = max(value, previous) - min(value, previous);
-    if (change <= p.band) return previous;
+    if (change <= p.band + previous / 3u) return previous;
     uint part = max(change * p.keep / 256u, 1u);
     return value > previous ? previous + part : previous - part;
 }
