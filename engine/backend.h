@@ -61,7 +61,10 @@ public:
     virtual Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) = 0;
     // The pyramid is looked at only where the plan has luma.
     virtual Relevance relevance(Record& record, const Pyramid& pyramid, const RelevancePlan& plan) = 0;
-    virtual Layout layout(Record& record, const LayoutPlan& plan) = 0;
+    // `image` as image() made it. Without relevance every cell weighs the same.
+    virtual Rates rate(Record& record, const Image& image, const Relevance* relevance, const RatePlan& plan) = 0;
+    // `rates`: of this backend, for a plan that follows them; else null.
+    virtual Layout layout(Record& record, const LayoutPlan& plan, const Rates* rates) = 0;
     virtual Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                            const SamplePlan& plan) = 0;
     // A block with the same bytes that the host can read after finish(): the block itself where it can be.

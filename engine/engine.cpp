@@ -1,73 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/engine.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "engine/cpu/backend.h"
 #include "engine/limits.h"
+#include "engine/run.h"
 #include "engine/stages/plan.h"
 #include "engine/vulkan/backend.h"
 
 namespace foveate {
 
-struct Engine::State {
-    pid_t pid = getpid();
-    std::map<std::string, Ref<Backend>> backends;  // by name, made on first need
-    std::array<Backend*, STAGE_COUNT> at{};        // stage -> backend
-
-    // A fork leaves the child without our threads and with a driver that no longer answers.
-    void check_process() const
-    {
-        if (getpid() != pid) [[unlikely]]
-            fail(ErrorKind::forked, "Engine: process " + std::to_string(getpid()), "an Engine made by its parent",
-                 "one made after fork()", "Make a new Engine in the child, or start workers with spawn.");
-    }
-    Backend& backend(Stage stage) const { return *at[std::uint32_t(stage)]; }
-    Backend& owner(const Ref<Block>& block) const
-    {
-        for (const auto& [name, backend] : backends)
-            if (backend.get() == block->owner()) return *backend;
-        fail(ErrorKind::input, "Engine: value", "one made by another Engine", "one made by this Engine",
-             "Make every stage's input with the same Engine.");
-    }
-};
-
 namespace {
-
-// One call through the stages: a Record on every backend it meets, and values carried from one to another.
-class Run {
-public:
-    ~Run() = default;
-
-    Record& on(Backend& backend)
-    {
-        for (auto& [known, record] : records_)
-            if (known == &backend) return *record;
-        records_.emplace_back(&backend, backend.begin());
-        return *records_.back().second;
-    }
-
-    void finish()
-    {
-        for (auto& [backend, record] : records_) backend->finish(*record);
-        records_.clear();
-    }
-
-private:
-    std::vector<std::pair<Backend*, Ref<Record>>> records_;
-};
-
-template <class Owner>
-Ref<Block> carry(Run& run, Backend& to, const Ref<Block>& block, Owner&& owner)
-{
-    if (!block || block->owner() == &to) return block;
-    Backend& from = owner(block);
-    const Ref<Block> host = from.tensor(run.on(from), block);
-    run.finish();
-    return to.upload(run.on(to), host->host(), host->size());
-}
 
 std::string backend_for(const std::map<std::string, std::string>& wanted, const char* stage)
 {
@@ -142,7 +86,7 @@ Pyramid Engine::pyramid(const Image& image, const PyramidSpec& spec)
     state_->check_process();
     const PyramidPlan plan = plan_pyramid(image, spec);
     Backend& backend = state_->backend(Stage::pyramid);
-    Run run;
+    Run run(*state_);
     Record& record = run.on(backend);
     Pyramid pyramid = backend.pyramid(record, backend.image(record, image), plan);
     run.finish();
@@ -154,20 +98,12 @@ Relevance Engine::relevance(const Pyramid& pyramid, const RelevanceSpec& spec, c
     state_->check_process();
     RelevancePlan plan = plan_relevance(image_sizes(pyramid.image), spec, previous);
     check_relevance(pyramid, plan);
-    const auto owner = [&](const Ref<Block>& block) -> Backend& { return state_->owner(block); };
     Backend& backend = state_->backend(Stage::relevance);
     if (pyramid.levels) state_->owner(pyramid.levels);
-    Run run;
-    plan.previous_cells = carry(run, backend, plan.previous_cells, owner);
-    plan.previous_luma = carry(run, backend, plan.previous_luma, owner);
-    Pyramid from = pyramid;
-    if (plan.luma_elements) {
-        from.levels = carry(run, backend, pyramid.levels, owner);
-        if (!from.image.pixels || from.image.pixels->owner() != &backend) {
-            from.image.pixels = {};
-            from.image = backend.image(run.on(backend), std::move(from.image));
-        }
-    }
+    Run run(*state_);
+    plan.previous_cells = run.carry(backend, plan.previous_cells);
+    plan.previous_luma = run.carry(backend, plan.previous_luma);
+    const Pyramid from = plan.luma_elements ? run.carry(backend, pyramid) : pyramid;
     Relevance relevance = backend.relevance(run.on(backend), from, plan);
     run.finish();
     return relevance;
@@ -177,35 +113,59 @@ Relevance Engine::relevance(const Image& image, const RelevanceSpec& spec, const
 {
     state_->check_process();
     RelevancePlan plan = plan_relevance(image_sizes(image), spec, previous);
-    const auto owner = [&](const Ref<Block>& block) -> Backend& { return state_->owner(block); };
     Backend& backend = state_->backend(Stage::relevance);
-    Run run;
-    plan.previous_cells = carry(run, backend, plan.previous_cells, owner);
-    plan.previous_luma = carry(run, backend, plan.previous_luma, owner);
+    Run run(*state_);
+    plan.previous_cells = run.carry(backend, plan.previous_cells);
+    plan.previous_luma = run.carry(backend, plan.previous_luma);
     Pyramid pyramid;
     pyramid.image = image;
     if (plan.luma_elements) {
         Backend& pyramids = state_->backend(Stage::pyramid);
         const PyramidPlan levels = plan_pyramid(image, {.levels = plan.levels});
         pyramid = pyramids.pyramid(run.on(pyramids), pyramids.image(run.on(pyramids), image), levels);
-        if (&pyramids != &backend) {
-            pyramid.levels = carry(run, backend, pyramid.levels, owner);
-            pyramid.image.pixels = {};
-            pyramid.image = backend.image(run.on(backend), std::move(pyramid.image));
-        }
+        pyramid = run.carry(backend, std::move(pyramid));
     }
     Relevance relevance = backend.relevance(run.on(backend), pyramid, plan);
     run.finish();
     return relevance;
 }
 
-Layout Engine::layout(Sizes sizes, const LayoutSpec& spec)
+Rates Engine::rate(const Image& image, const RateSpec& spec, const Relevance* relevance, const Rates* previous)
 {
     state_->check_process();
-    const LayoutPlan plan = plan_layout(sizes, spec);
+    Backend& backend = state_->backend(Stage::rate);
+    RatePlan plan = plan_rate(image, spec, previous);
+    if (relevance) check_relevance(plan, *relevance);
+
+    Run run(*state_);
+    plan.previous_codes = run.carry(backend, plan.previous_codes);
+    plan.previous_detail = run.carry(backend, plan.previous_detail);
+    Relevance weights;
+    if (relevance) weights.cells = run.carry(backend, relevance->cells);
+    Rates rates = backend.rate(run.on(backend), backend.image(run.on(backend), image), relevance ? &weights : nullptr,
+                               plan);
+    run.finish();
+    return rates;
+}
+
+Layout Engine::layout(Sizes sizes, const LayoutSpec& spec, const Rates* rates)
+{
+    state_->check_process();
+    RateShape shape;
+    if (rates) {
+        require(std::ranges::equal(sizes, rates->sizes), "layout: rates", "rates of other image sizes",
+                "those of these images", "Make the rates from the same images.");
+        shape = {rates->grids, rates->cell, rates->budget, rates->max_rate};
+    }
+    const LayoutPlan plan = plan_layout(sizes, spec, rates ? &shape : nullptr);
     Backend& backend = state_->backend(Stage::layout);
-    Run run;
-    Layout layout = backend.layout(run.on(backend), plan);
+    Run run(*state_);
+    Rates from;
+    if (!plan.grids.empty()) {
+        from = *rates;
+        from.codes = run.carry(backend, rates->codes);
+    }
+    Layout layout = backend.layout(run.on(backend), plan, plan.grids.empty() ? nullptr : &from);
     run.finish();
     return layout;
 }
@@ -214,66 +174,24 @@ Patches Engine::sample(const Pyramid& pyramid, const Layout& layout, const Sampl
 {
     state_->check_process();
     const SamplePlan plan = plan_sample(pyramid, layout, spec);
-    const auto owner = [&](const Ref<Block>& block) -> Backend& { return state_->owner(block); };
     Backend& backend = state_->backend(Stage::sample);
     if (pyramid.levels) state_->owner(pyramid.levels);
     state_->owner(layout.tokens);
 
-    Run run;
-    Pyramid from = pyramid;
-    from.levels = carry(run, backend, pyramid.levels, owner);
+    Run run(*state_);
+    const Pyramid from = run.carry(backend, pyramid);
     Layout rows = layout;
-    rows.tokens = carry(run, backend, layout.tokens, owner);
-    if (!from.image.pixels || from.image.pixels->owner() != &backend) {
-        from.image.pixels = {};
-        from.image = backend.image(run.on(backend), std::move(from.image));
-    }
+    rows.tokens = run.carry(backend, layout.tokens);
     Patches patches = backend.sample(run.on(backend), from, rows, plan);
     run.finish();
     return patches;
-}
-
-Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec)
-{
-    state_->check_process();
-    const auto owner = [&](const Ref<Block>& block) -> Backend& { return state_->owner(block); };
-    const Image image = gather_images(std::move(views));
-    const LayoutPlan layout_plan = plan_layout(image_sizes(image), spec.layout);
-    PyramidSpec pyramid_spec = spec.pyramid;
-    if (pyramid_spec.levels == 0)
-        pyramid_spec.levels = std::min(MAX_LEVELS, sample_levels(layout_plan.step_max, sample_taps(spec.sample)));
-    const PyramidPlan pyramid_plan = plan_pyramid(image, pyramid_spec);
-
-    Backend& pyramids = state_->backend(Stage::pyramid);
-    Backend& layouts = state_->backend(Stage::layout);
-    Backend& samples = state_->backend(Stage::sample);
-    Run run;
-    Pyramid pyramid = pyramids.pyramid(run.on(pyramids), pyramids.image(run.on(pyramids), image), pyramid_plan);
-    Layout layout = layouts.layout(run.on(layouts), layout_plan);
-    const SamplePlan sample_plan = plan_sample(pyramid, layout, spec.sample);
-
-    const Ref<Block> tokens = layouts.tensor(run.on(layouts), layout.tokens);
-    if (&pyramids != &samples || &layouts != &samples) {
-        pyramid.levels = carry(run, samples, pyramid.levels, owner);
-        layout.tokens = carry(run, samples, layout.tokens, owner);
-        if (&pyramids != &samples) {
-            pyramid.image.pixels = {};
-            pyramid.image = samples.image(run.on(samples), std::move(pyramid.image));
-        }
-    }
-    Tokens result;
-    result.patches = samples.sample(run.on(samples), pyramid, layout, sample_plan);
-    result.patches.data = samples.tensor(run.on(samples), result.patches.data);
-    run.finish();
-    result.table = token_table(reinterpret_cast<const Token*>(tokens->host()), layout, pyramid, spec.sample);
-    return result;
 }
 
 Ref<Block> Engine::host(const Ref<Block>& block)
 {
     state_->check_process();
     Backend& from = state_->owner(block);
-    Run run;
+    Run run(*state_);
     Ref<Block> readable = from.tensor(run.on(from), block);
     run.finish();
     return readable;

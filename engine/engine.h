@@ -33,6 +33,8 @@ struct EngineOptions {
 struct Tokens {
     Patches patches;                    // readable by the host
     std::vector<Token> table;           // image_count * rows
+    Relevance relevance;                // empty where the layout is of another kind
+    Rates rates;
 };
 
 class Engine {
@@ -49,10 +51,17 @@ public:
     Relevance relevance(const Pyramid& pyramid, const RelevanceSpec& spec, const Relevance* previous);
     // The same, building only the levels that its terms look at.
     Relevance relevance(const Image& image, const RelevanceSpec& spec, const Relevance* previous);
-    Layout layout(std::span<const std::array<std::uint32_t, 2>> sizes, const LayoutSpec& spec);
+    // Without relevance every cell weighs the same. `previous`: of the frame before, whose splits are kept where
+    // that costs little.
+    Rates rate(const Image& image, const RateSpec& spec, const Relevance* relevance = nullptr,
+               const Rates* previous = nullptr);
+    // `rates`: for the kind rate.
+    Layout layout(std::span<const std::array<std::uint32_t, 2>> sizes, const LayoutSpec& spec,
+                  const Rates* rates = nullptr);
     Patches sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
     // The same stages in one recording, building no level that no token needs.
-    Tokens tokens(std::vector<ImageView> views, const TokensSpec& spec);
+    // `previous`: of the frame before, where frames of a video follow each other.
+    Tokens tokens(std::vector<ImageView> views, const TokensSpec& spec, const Tokens* previous = nullptr);
 
     // A block as the host reads it: itself, or a copy.
     Ref<Block> host(const Ref<Block>& block);

@@ -17,6 +17,7 @@ inline constexpr std::uint32_t FRAMES = 2;                        // copies of a
 inline constexpr std::uint32_t FIXATIONS = 64;                    // gaze points an image
 inline constexpr std::uint32_t VIEWS = 64;                        // views an image
 inline constexpr std::uint32_t RINGS = 16;                        // levels of a ring pattern
+inline constexpr std::uint32_t HEAT = 256;                        // rows and columns of a heat map
 inline constexpr std::uint32_t STRIDE = 64;                       // px a texel of a ring
 inline constexpr std::uint32_t TAPS = 8;                          // least texels under a footprint edge
 inline constexpr std::uint32_t THREADS = 256;

@@ -24,9 +24,22 @@ struct PyramidPlan {
     const float* decode = nullptr;                // color="linear": 256 values of 0..65535
 };
 
+struct RatePlan {
+    shared::RateParams params{};
+    std::vector<CellGrid> grids;
+    std::vector<shared::RateImage> images;
+    std::vector<float> inverse;                   // [k]: 1 / k, up to the splits of a block
+    std::uint64_t luma_words = 0;                 // of all luma planes
+    std::uint32_t budget = 0;
+    std::vector<std::array<std::uint32_t, 2>> sizes;
+    Ref<Block> previous_codes, previous_detail;   // null: none
+};
+
 struct LayoutPlan {
     std::vector<LayoutSpan> spans;                // by `first`, covering [0, image_count * rows)
     std::vector<LayoutCell> cells;                // the pattern that spans may point into
+    std::vector<shared::LayoutGrid> grids;        // rate: by image; no spans then
+    std::vector<shared::LayoutGaze> gaze;         // rate: what `fixation` is measured from
     std::uint32_t image_count = 0, rows = 0, cell = 0, fixations = 0, step_max = 0;
     std::vector<std::array<std::uint32_t, 2>> sizes;
 };
@@ -55,6 +68,7 @@ struct SamplePlan {
 
 // The value a stage returns, without its memory.
 Pyramid pyramid_of(const PyramidPlan& plan);
+Rates rates_of(const RatePlan& plan);
 Layout layout_of(const LayoutPlan& plan);
 Relevance relevance_of(const RelevancePlan& plan);
 Patches patches_of(const Layout& layout, const SamplePlan& plan);

@@ -15,7 +15,16 @@ struct PyramidSpec {
     std::uint32_t levels = 0;           // 0: to 1x1; 1: the image alone
 };
 
-enum class LayoutKind : std::uint32_t { grid, rings, views };
+struct RateSpec {
+    std::uint32_t budget = 273;         // tokens an image
+    std::uint32_t cell = 16;            // px a cell's edge: patch * merge
+    std::uint32_t max_rate = 0;         // cells a block's edge: 1, 2, 4, 8 or 16; 0: what fits the budget
+    bool square = false;                // squares only; else sides may differ by one doubling
+    double hysteresis = 0.25;           // with previous rates: by how much their splits are preferred, 0..1
+    bool steady = false;                // with previous rates: smooth what noise adds to the detail
+};
+
+enum class LayoutKind : std::uint32_t { grid, rings, views, logpolar, cortical, rate };
 
 struct Gaze {
     double x = 0.5, y = 0.5;
@@ -32,15 +41,26 @@ struct View {                           // a rectangle and its own grid
     std::uint32_t rows = 0, columns = 0;
 };
 
+struct Heat {                           // where the mass of an image lies; rows x columns over the whole of it
+    std::uint32_t rows = 0, columns = 0;
+    std::vector<double> mass;           // 0 or more
+};
+
 struct LayoutSpec {
     LayoutKind kind = LayoutKind::grid;
     std::uint32_t budget = 273;                     // tokens an image; rings: 0 or the pattern's own count
     std::uint32_t cell = 16;                        // texels per token edge: patch * merge
     std::uint32_t rows = 0, columns = 0;            // grid: 0 lets the budget choose
     std::vector<std::uint32_t> strides, grids;      // rings
-    bool level_order = false;                       // rings: by level from the centre, not raster
+    bool level_order = false;                       // rings, logpolar, cortical: from the centre, not raster
     std::vector<View> views;                        // empty: an overview and one fovea per gaze point
     GazeSpec gaze;                                  // its unit is that of the views too
+    double alpha = 0;                               // logpolar, in half image diagonals; 0: FOVEATION
+    double e0 = 0;                                  // cortical, the same
+    std::uint32_t passes = 2;                       // views: from the overview to the fovea
+    double rho = 0;                                 // views: share of the heat in the region; 0: no region
+    std::vector<Heat> heat;                         // one for all images or one each; empty: from the gaze,
+    double sigma = 1.0 / 32;                        // smoothed by so much of the longer side, on rows x columns
 };
 
 enum class Falloff : std::uint32_t { cortical, polynomial, exponential, bands, geisler };
@@ -52,7 +72,7 @@ struct Map {                            // importance over a whole image, 0..1, 
     std::vector<float> values;
 };
 
-struct Region {
+struct Box {                            // of interest
     double x0 = 0, y0 = 0, x1 = 1, y1 = 1;
 };
 
@@ -73,7 +93,7 @@ struct RelevanceSpec {
     Saliency saliency = Saliency::none;
     bool motion = false;                            // against the previous relevance's luma
     std::vector<Map> query;                         // empty: off
-    std::vector<std::vector<Region>> boxes;         // roi is on with any of boxes, masks and traces
+    std::vector<std::vector<Box>> boxes;         // roi is on with any of boxes, masks and traces
     std::vector<Map> masks;
     std::vector<std::vector<TracePoint>> traces;
     double sigma = 0.05;                            // of a trace's heat, in image widths
@@ -94,6 +114,10 @@ struct SampleSpec {
 
 struct TokensSpec {
     PyramidSpec pyramid;
+    // For the layout of kind rate; budget and cell are the layout's.
+    bool weighted = false;              // by relevance
+    RelevanceSpec relevance;
+    RateSpec rate;
     LayoutSpec layout;
     SampleSpec sample;
 };

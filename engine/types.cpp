@@ -17,6 +17,18 @@ Pyramid pyramid_of(const PyramidPlan& plan)
     return pyramid;
 }
 
+Rates rates_of(const RatePlan& plan)
+{
+    return {.codes = {},
+            .detail = {},
+            .grids = plan.grids,
+            .cell = plan.params.cell,
+            .budget = plan.budget,
+            .max_rate = 1u << plan.params.max_log2,
+            .square = plan.params.square != 0,
+            .sizes = plan.sizes};
+}
+
 Layout layout_of(const LayoutPlan& plan)
 {
     return {.tokens = {},

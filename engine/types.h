@@ -13,6 +13,7 @@
 #include "engine/handle.h"
 #include "shared/layout.h"
 #include "shared/pyramid.h"
+#include "shared/rate.h"
 #include "shared/relevance.h"
 #include "shared/sample.h"
 
@@ -89,11 +90,12 @@ struct Relevance {
 // One rate for each cell of each image: the code of the token that covers it.
 struct Rates {
     Ref<Block> codes;                               // u32 a cell
-    Ref<Block> detail;                              // what splitting gains, by cell: the next frame is smoothed with it
+    Ref<Block> detail;                              // u32[slot][cell]: what splitting gains, for the next frame
     std::vector<CellGrid> grids;                    // by image
     std::uint32_t cell = 0;                         // px a cell's edge
     std::uint32_t budget = 0;                       // tokens an image
     std::uint32_t max_rate = 4;                     // cells a block's edge
+    bool square = false;                            // rates are squares
     std::vector<std::array<std::uint32_t, 2>> sizes;  // (width, height)
 };
 

@@ -66,7 +66,7 @@ struct ManagedVersioned {
 static_assert(sizeof(DataType) == 4 && sizeof(Device) == 8 && sizeof(Tensor) == 48);
 static_assert(sizeof(Managed) == 64 && sizeof(ManagedVersioned) == 80);
 
-inline constexpr DataType U8{UINT, 8, 1}, U16{UINT, 16, 1}, F16{FLOAT, 16, 1}, BF16{BFLOAT, 16, 1},
+inline constexpr DataType U8{UINT, 8, 1}, U16{UINT, 16, 1}, U32{UINT, 32, 1}, F16{FLOAT, 16, 1}, BF16{BFLOAT, 16, 1},
     F32{FLOAT, 32, 1};
 
 DataType type_of(Element element);

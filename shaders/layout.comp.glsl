@@ -50,11 +50,12 @@ Token token_of(LayoutSpan span, uint index)
         LayoutCell cell = cells[span.pattern - 1u + index];
         token.x = span.x + cell.x * int(span.w);
         token.y = span.y + cell.y * int(span.h);
-        token.w = cell.stride * span.w;
-        token.h = cell.stride * span.h;
-        token.inv_w = cell.inv;
-        token.inv_h = cell.inv;
+        token.w = cell.w * span.w;
+        token.h = cell.h * span.h;
+        token.inv_w = cell.inv_w;
+        token.inv_h = cell.inv_h;
         token.rate = cell.rate;
+        token.fixation = span.fixation + cell.fixation;
     } else {
         return token;
     }

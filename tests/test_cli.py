@@ -2,14 +2,14 @@
 """The command line, the pictures it draws and the report it writes."""
 
 import json
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from foveate import Engine, cli, demo, doctor, info
-from foveate import overlay as drawing
+from foveate import Engine, cli, demo, doctor, info, policies, quality_bench, report
 from foveate.report import write_report
 from images import random_image
 from PIL import Image
@@ -120,44 +120,6 @@ def test_doctor_compares_every_device(monkeypatch):
 # ---- pictures ----------------------------------------------------------------------------------------------
 
 
-def test_reconstruct_is_the_image_when_tokens_are_pixels():
-    image = random_image(2, 64, 96)
-    for model in ("vit16", "siglip2"):
-        tokens = Engine(backend="cpu").tokens(image, grid=(4, 6), model=model)
-        assert np.array_equal(np.asarray(drawing.reconstruct(image, tokens, side=96)), image)
-
-
-def test_reconstruct_undoes_merge_and_frames():
-    image = random_image(3, 56, 84)
-    tokens = Engine(backend="cpu").tokens(image, grid=(2, 3), model="qwen2.5-vl")
-    assert np.array_equal(np.asarray(drawing.reconstruct(image, tokens, side=84)), image)
-
-
-def test_overlay_draws_every_token():
-    image = np.full((64, 64, 3), 100, np.uint8)
-    tokens = Engine(backend="cpu").tokens(image, grid=(4, 4), patch=16)
-    drawn = np.asarray(drawing.overlay(image, tokens, side=128, legend=False))
-    assert drawn.shape == (128, 128, 3)
-    line, inside = drawn[0, 0].astype(int), drawn[16, 16].astype(int)
-    assert abs(line - drawing.color(0)).max() < 40 and abs(inside - 90).max() < 12
-    assert np.array_equal(drawn[0, 0], drawn[32, 32]) and np.array_equal(drawn[0, 0], drawn[127, 127])
-
-
-def test_details():
-    """Every texel of a 4 x 4 grid of 16-texel cells over 256 px covers 4 px; a fovea's covers one."""
-    engine, image = Engine(backend="cpu"), np.zeros((256, 256, 3), np.uint8)
-    assert drawing.details(engine.tokens(image, grid=(4, 4))) == [(2, 4.0, 16)]
-    found = drawing.details(engine.tokens(image, gaze=(0.5, 0.5), budget=32))
-    assert found[0][:2] == (0, 1.0) and found[-1][0] > 0
-
-
-def test_overlay_dims_what_no_token_covers():
-    image = np.full((200, 200, 3), 200, np.uint8)
-    tokens = Engine(backend="cpu").tokens(image, layout="views", views=[((0, 0, 0.5, 0.5), (2, 2))])
-    drawn = np.asarray(drawing.overlay(image, tokens, side=200, legend=False)).astype(int)
-    assert drawn[150, 150].max() < 70 < drawn[25, 25].min()
-
-
 def test_overlay_file(capsys, photo):
     target = photo.with_name("deep") / "overlay.png"
     assert run(capsys, "encode", photo, "--gaze", "0.5,0.5", "--overlay", target)[0] == 0
@@ -190,28 +152,100 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+def shown(name, **options):
+    return policies.Shown(policies.POLICIES[name], Engine(backend="cpu").tokens(**options), 1.5)
+
+
 def test_report_needs_nothing_else(tmp_path):
     image = random_image(4, 80, 120)
-    tokens = Engine(backend="cpu").tokens(image, gaze=[(0.3, 0.3)], budget=30)
-    entry = {"name": "<b>&", "layout": "views", "image": image, "tokens": tokens, "ms": 1.5, "gaze_uv": [(0.3, 0.3)]}
-    text = write_report(tmp_path / "a" / "r.html", [entry, entry], facts=["cpu"], side=200).read_text()
+    ways = [shown("views", images=image, gaze=[(0.3, 0.3)], budget=30), shown("grid", images=image, budget=30)]
+    entry = {"name": "<b>&", "image": image, "budget": 30, "gaze_uv": [(0.3, 0.3)], "shown": ways}
+    planes = {"relevance": np.linspace(0, 1, 40).reshape(5, 8), "rates": np.full((5, 8), 5)}
+    text = write_report(tmp_path / "a" / "r.html", [entry, entry | planes], facts=["cpu"], side=200).read_text()
     page = Page(text)
     assert page.open == [] and page.sections == 2
-    assert all(link.startswith(("data:image/", "#")) for link in page.loads)
+    assert page.loads and all(link.startswith(("data:image/", "#")) for link in page.loads)
+    assert re.findall(r"url\((?!data:image/|#)", text) == [] and "<script" not in text
     assert "<b>&" not in text and "&lt;b&gt;&amp;" in text
+    assert text.count("<h3>relevance and rate image</h3>") == 1 and "2&times;2</span>" in text
     assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "r.html"]
 
 
+def test_report_stays_below_its_size(tmp_path, monkeypatch):
+    image = random_image(5, 400, 400)
+    entry = {"name": "noise", "image": image, "budget": 100, "shown": [shown("grid", images=image, budget=100)]}
+    monkeypatch.setattr(report, "MOST_BYTES", 60000)
+    assert write_report(tmp_path / "r.html", [entry]).stat().st_size <= 60000
+
+
+def test_encode_reports_every_policy_at_one_budget(capsys, photo):
+    target = photo.with_name("r.html")
+    assert run(capsys, "encode", photo, "--gaze", "0.5,0.5", "--budget", 40, "--report", target)[0] == 0
+    text = target.read_text()
+    for title in ("as asked: views", "uniform grid", "centre crop", "rings", "views"):
+        assert f"<h3>{title}</h3>" in text
+    assert "at most 40 tokens" in text
+
+
 def test_demo(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(demo, "SCENES", [*demo.SCENES[:2], ("skimage", "data/no.png", "grid", 96, ())])
+    monkeypatch.setattr(demo, "SCENES", [*demo.SCENES[:2], ("skimage", "data/no.png", 96, ())])
     demo.main([str(tmp_path / "report.html")])
     text = capsys.readouterr().out
     assert "astronaut" in text and "coffee" in text and "not installed: skimage/data/no.png" in text
+    assert all(kind in text for kind in policies.missing())
     assert Page((tmp_path / "report.html").read_text()).sections == 2
 
 
 def test_demo_pictures_are_there():
     assert [name for package, name, *_ in demo.SCENES if demo.find(package, name) is None] == []
+
+
+def test_bench_quality(capsys, tmp_path):
+    status, text, _ = run(capsys, "bench", "quality", "--share", 0.25, "--image", "page", "--image", "coffee",
+                          "--no-charts", "--json", "--out", tmp_path)
+    found = json.loads(text)
+    assert status == 0 and found["images"] == 2 and found["kinds_missing"] == policies.missing()
+    assert json.loads((tmp_path / "quality.json").read_text()) == found
+    rows = {(row["image"], row["policy"]): row for row in found["rows"]}
+    assert rows["coffee", "grid"]["budget"] == 950 // 4 and rows["page", "grid"]["budget"] == 24 * 12 // 4
+    assert all(row["tokens"] <= row["budget"] for row in found["rows"])
+    views = next(line for line in found["proof"] if line["ours"] == "views")
+    gains = [rows[name, "views"]["gaze_psnr"] - rows[name, "grid"]["gaze_psnr"] for name in ("page", "coffee")]
+    assert views["images"] == 2 and views["median_gain"] == pytest.approx(sum(gains) / 2)
+    page = (tmp_path / "quality.md").read_text()
+    assert "| coffee | 600 x 400 | 0.5, 0.45 | 237 |" in page and "uniform grid" in page
+
+
+class WithRates:
+    """An engine that has the layout "rate", for what becomes of its options."""
+
+    def __init__(self):
+        self.engine, self.asked = Engine(backend="cpu"), []
+
+    def tokens(self, image, *, layout, max_rate=None, **options):
+        self.asked.append((layout, options.get("budget"), max_rate, options["gaze"]))
+        return self.engine.tokens(image, layout="grid" if layout == "rate" else layout, **options)
+
+
+def test_bench_quality_asks_for_rates(monkeypatch):
+    monkeypatch.setattr(policies, "KINDS", {**policies.KINDS, "rate": 9})
+    engine, image, rows = WithRates(), random_image(3, 160, 240), []
+    for share in (0.25, 0.1):
+        found, notes = quality_bench.measure_image(engine, "noise", image, (0.5, 0.4), share, None)
+        rows += found
+        assert notes == []
+    asked = [call for call in engine.asked if call[0] == "rate"]
+    assert asked == [("rate", 37, None, None), ("rate", 37, None, [(0.5, 0.4)]),
+                     ("rate", 15, 8, None), ("rate", 15, 16, None), ("rate", 15, 8, [(0.5, 0.4)]),
+                     ("rate", 15, 16, [(0.5, 0.4)])]
+    cases = [(line["share"], line["ours"]) for line in quality_bench.proof(rows)]
+    assert cases[:2] == [(0.25, "rate"), (0.25, "rate gaze")] and (0.1, "rate gaze 16") in cases
+    assert all(line["images"] == 1 for line in quality_bench.proof(rows))
+
+
+def test_bench_quality_by_budget(capsys):
+    status, text, _ = run(capsys, "bench", "quality", "--budget", 64, "--image", "chelsea", "--no-charts")
+    assert status == 0 and "### 64 tokens" in text and "| by budget | uniform grid |" in text
 
 
 # ---- errors ------------------------------------------------------------------------------------------------
@@ -238,6 +272,9 @@ def broken_files(folder):
     (["encode", "photo.png", "--dtype", "bfloat16", "--report", "r.html"], "encode: dtype: got bfloat16"),
     (["encode", "photo.png", "--layout", "spiral"], "spiral"),
     (["doctor", "--need", "luck"], "doctor: need: got luck, expected vulkan, torch or pillow."),
+    (["bench", "quality", "--share", "1.5"], "bench: share: got 1.5, expected above 0 and at most 1."),
+    (["bench", "quality", "--budget", "0"], "bench: budget: got 0, expected 1 or more tokens."),
+    (["bench", "quality", "--image", "no"], "bench: image: got no, expected the name of a bundled picture, as coffee."),
     (["fly"], "fly"),
 ])
 def test_errors_are_one_line(capsys, photo, monkeypatch, arguments, message):

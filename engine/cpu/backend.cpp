@@ -62,11 +62,28 @@ Relevance CpuBackend::relevance(Record&, const Pyramid& pyramid, const Relevance
     return relevance;
 }
 
-Layout CpuBackend::layout(Record&, const LayoutPlan& plan)
+Rates CpuBackend::rate(Record&, const Image& image, const Relevance* relevance, const RatePlan& plan)
+{
+    Rates rates = rates_of(plan);
+    const std::uint64_t cells = plan.params.cell_count;
+    rates.codes = memory_->allocate(cells * sizeof(std::uint32_t));
+    rates.detail = memory_->allocate(std::max<std::uint64_t>(1, cells * 4 * plan.params.max_log2) * sizeof(std::uint32_t));
+    auto* detail = reinterpret_cast<std::uint32_t*>(rates.detail->host());
+    rate_detail(image, plan, detail, rows_, threads_);
+    rate_codes(plan, detail, relevance ? reinterpret_cast<const std::uint32_t*>(relevance->cells->host()) : nullptr,
+               reinterpret_cast<std::uint32_t*>(rates.codes->host()), threads_);
+    return rates;
+}
+
+Layout CpuBackend::layout(Record&, const LayoutPlan& plan, const Rates* rates)
 {
     Layout layout = layout_of(plan);
     layout.tokens = memory_->allocate(std::uint64_t(plan.image_count) * plan.rows * sizeof(Token));
-    write_layout(plan, reinterpret_cast<Token*>(layout.tokens->host()));
+    auto* tokens = reinterpret_cast<Token*>(layout.tokens->host());
+    if (rates)
+        write_rate_layout(plan, reinterpret_cast<const std::uint32_t*>(rates->codes->host()), tokens);
+    else
+        write_layout(plan, tokens);
     return layout;
 }
 

@@ -21,7 +21,13 @@ void find_relevance(const Pyramid& pyramid, const RelevancePlan& plan, std::uint
 // The 64 x 64 map of one image's luma, scaled so that its largest is 65535.
 void spectral_map(const std::uint16_t* luma, const shared::RelevanceImage& image, const float* table,
                   const RelevanceRows& rows, std::uint32_t* map);
+// What every split would gain, u32[slot][cell]; and the codes that the budget buys.
+void rate_detail(const Image& image, const RatePlan& plan, std::uint32_t* detail, const RowKernels& rows,
+                 Threads& threads);
+void rate_codes(const RatePlan& plan, const std::uint32_t* detail, const std::uint32_t* relevance,
+                std::uint32_t* codes, Threads& threads);
 void write_layout(const LayoutPlan& plan, Token* tokens);
+void write_rate_layout(const LayoutPlan& plan, const std::uint32_t* codes, Token* tokens);
 void sample_patches(const Pyramid& pyramid, const Token* tokens, const SamplePlan& plan, std::byte* out,
                     const RowKernels& rows, Threads& threads);
 
@@ -36,7 +42,8 @@ public:
     Image image(Record& record, Image image) override;
     Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) override;
     Relevance relevance(Record& record, const Pyramid& pyramid, const RelevancePlan& plan) override;
-    Layout layout(Record& record, const LayoutPlan& plan) override;
+    Rates rate(Record& record, const Image& image, const Relevance* relevance, const RatePlan& plan) override;
+    Layout layout(Record& record, const LayoutPlan& plan, const Rates* rates) override;
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;

@@ -33,11 +33,12 @@ Token token_of(const LayoutSpan& span, const std::vector<LayoutCell>& cells, std
         const LayoutCell& cell = cells[span.pattern - 1 + index];
         token.x = span.x + cell.x * int(span.w);
         token.y = span.y + cell.y * int(span.h);
-        token.w = cell.stride * span.w;
-        token.h = cell.stride * span.h;
-        token.inv_w = cell.inv;
-        token.inv_h = cell.inv;
+        token.w = cell.w * span.w;
+        token.h = cell.h * span.h;
+        token.inv_w = cell.inv_w;
+        token.inv_h = cell.inv_h;
         token.rate = cell.rate;
+        token.fixation = span.fixation + cell.fixation;
     } else {
         return token;
     }

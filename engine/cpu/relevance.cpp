@@ -137,7 +137,8 @@ void Finder::measure(const RelevanceImage& image, std::uint32_t row)
         for (std::uint32_t c = 0; c < image.columns; ++c) {
             const std::uint32_t right = first_texel(image, c + 1, n);
             const std::uint32_t count = (right - left) * (bottom - top);
-            to[c] = count ? shared::relevance_information(entropy_of(*this, image, left, right, top, bottom), count) : 0;
+            const std::uint32_t entropy = count ? entropy_of(*this, image, left, right, top, bottom) : 0;
+            to[c] = count ? shared::relevance_information(entropy, count) : 0;
             left = right;
         }
     }
@@ -156,7 +157,9 @@ void Finder::measure(const RelevanceImage& image, std::uint32_t row)
     if (plan.params.motion_on) {
         for (std::uint32_t y = top; y < bottom; ++y)
             rows.add_motion(luma_row(image, y), previous_row(image, y), n, sums.data());
-        spread(STAT_MOTION, [](std::uint32_t sum, std::uint32_t count) { return std::min(8 * (sum / count), RELEVANCE_ONE); });
+        spread(STAT_MOTION, [](std::uint32_t sum, std::uint32_t count) {
+            return std::min(8 * (sum / count), RELEVANCE_ONE);
+        });
     }
 }
 
@@ -178,8 +181,10 @@ void Finder::measure_surround(const RelevanceImage& image)
         for (std::uint32_t x = 0; x < image.filled_columns; ++x) {
             const std::uint64_t at = std::uint64_t(y) * image.columns + x;
             for (const std::uint32_t reach : {1u, 3u}) {
-                const std::uint32_t left = x - std::min(x, reach), right = std::min(x + reach + 1, image.filled_columns);
-                const std::uint64_t top = y - std::min(y, reach), bottom = std::min(y + reach + 1, image.filled_rows);
+                const std::uint32_t left = x - std::min(x, reach);
+                const std::uint32_t right = std::min(x + reach + 1, image.filled_columns);
+                const std::uint64_t top = y - std::min(y, reach);
+                const std::uint64_t bottom = std::min(y + reach + 1, image.filled_rows);
                 const std::uint32_t sum = sums[bottom * pitch + right] - sums[bottom * pitch + left] -
                                           sums[top * pitch + right] + sums[top * pitch + left];
                 const std::uint32_t around = sum / ((right - left) * std::uint32_t(bottom - top));

@@ -98,7 +98,8 @@ void take_residual(Spectrum& s, const float* table)
             const float sum = a[l] + a[x] + a[r] + b[l] + b[x] + b[r] + c[l] + c[x] + c[r];
             const float mean = sum * (1.0f / 9.0f);
             const auto power = std::uint32_t((64.0f - mean) * 4096.0f + 0.5f);
-            const float factor = std::bit_cast<float>(((power >> 12) + 63) << 23) * table[SPECTRAL_EXP + (power & 4095)];
+            const float whole = std::bit_cast<float>(((power >> 12) + 63) << 23);
+            const float factor = whole * table[SPECTRAL_EXP + (power & 4095)];
             s.re[y][x] *= factor;
             s.im[y][x] *= factor;
         }

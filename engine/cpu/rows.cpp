@@ -2,71 +2,12 @@
 #include "engine/cpu/rows.h"
 
 #include <bit>
-#include <cstring>
-#include <utility>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-#ifndef FOVEATE_ISA
-#define FOVEATE_ISA baseline
-#endif
+#include "engine/cpu/lanes.h"
 
 namespace foveate::cpu::FOVEATE_ISA {
 
 namespace {
-
-// Byte shuffles are one instruction at 16 lanes from SSSE3 on, and at 64 lanes only with VBMI. Floats take
-// the whole register.
-#if defined(__AVX512VBMI__)
-constexpr int LANES = 64, FLOATS = 16;
-#elif defined(__AVX2__)
-constexpr int LANES = 16, FLOATS = 8;
-#else
-constexpr int LANES = 16, FLOATS = 4;
-#endif
-
-typedef std::uint8_t Bytes __attribute__((vector_size(LANES)));
-typedef std::uint16_t Words __attribute__((vector_size(LANES)));
-typedef float Float4 __attribute__((vector_size(16)));
-typedef float Floats __attribute__((vector_size(4 * FLOATS)));
-typedef std::int32_t Ints __attribute__((vector_size(4 * FLOATS)));
-
-template <class V, class T>
-V load(const T* from)
-{
-    V value;
-    std::memcpy(&value, from, sizeof value);
-    return value;
-}
-
-// Where lane j of channel C comes from when register STEP joins those before it: interleaved pixels of S bytes.
-template <int S, int C, int STEP>
-constexpr int lane_source(int j)
-{
-    const int byte = S * j + C;
-    if (byte >= LANES * STEP && byte < LANES * (STEP + 1)) return LANES + byte - LANES * STEP;
-    return STEP == 1 && byte < LANES ? byte : j;
-}
-
-template <int S, int C, int STEP, int... J>
-Bytes join(Bytes picked, Bytes next, std::integer_sequence<int, J...>)
-{
-    return __builtin_shufflevector(picked, next, lane_source<S, C, STEP>(J)...);
-}
-
-// LANES texels of channel C from S registers of interleaved pixels.
-template <int S, int C, int STEP = 1>
-Bytes pick(const Bytes* registers, Bytes picked)
-{
-    if constexpr (STEP >= S) {
-        return picked;
-    } else {
-        return pick<S, C, STEP + 1>(
-            registers, join<S, C, STEP>(picked, registers[STEP], std::make_integer_sequence<int, LANES>()));
-    }
-}
 
 Words pair_sums(Bytes bytes)
 {
@@ -349,6 +290,8 @@ const RowKernels& rows()
         .normalise_pixels = normalise_pixels,
         .round_f16 = round_row<ToF16>,
         .round_bf16 = round_row<ToBf16>,
+        .luma_u8 = luma_u8,
+        .rate_units = rate_units,
     };
     return kernels;
 }

@@ -69,6 +69,15 @@ struct RowKernels {
     // To 16 bits, to nearest even.
     void (*round_f16)(const float* in, std::uint32_t n, std::uint16_t* out);
     void (*round_bf16)(const float* in, std::uint32_t n, std::uint16_t* out);
+
+    // Luma of 8 bits of a row of byte pixels: (38 r + 75 g + 15 b + 64) >> 7, or the one channel.
+    void (*luma_u8)(const std::uint8_t* pixels, std::uint32_t width, std::uint32_t stride,
+                    std::uint32_t channels, std::uint8_t* out);
+    // Rate: four rows of luma, `pitch` bytes apart, as units of 4 x 4 px: gains[slot * plane + unit] of the
+    // eight splits inside a unit, in 1/16 of a squared step, and the sum of each unit. Reads and writes whole
+    // vectors: 16 units of room after the last one.
+    void (*rate_units)(const std::uint8_t* luma, std::uint64_t pitch, std::uint32_t units, std::uint32_t* gains,
+                       std::uint64_t plane, std::uint32_t* sums);
 };
 
 namespace baseline { const RowKernels& rows(); extern const RelevanceRows relevance_rows; }

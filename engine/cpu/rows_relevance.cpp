@@ -90,14 +90,19 @@ void add_gradient(const std::uint16_t* above, const std::uint16_t* row, const st
     sums[0] += gradient(above, row, below, 0, 0, n > 1 ? 1 : 0);
     std::uint32_t x = 1;
 #if defined(__SSE4_1__)
-    const auto load = [](const std::uint16_t* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); };
-    const auto difference = [](__m128i a, __m128i b) { return _mm_or_si128(_mm_subs_epu16(a, b), _mm_subs_epu16(b, a)); };
+    const auto load = [](const auto* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); };
+    const auto store = [](std::uint32_t* to, __m128i words) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), words);
+    };
+    const auto difference = [](__m128i a, __m128i b) {
+        return _mm_or_si128(_mm_subs_epu16(a, b), _mm_subs_epu16(b, a));
+    };
     for (; x + 9 <= n; x += 8) {
         const __m128i sum = _mm_adds_epu16(difference(load(row + x + 1), load(row + x - 1)),
                                            difference(load(below + x), load(above + x)));
-        auto* low = reinterpret_cast<__m128i*>(sums + x);
-        _mm_storeu_si128(low, _mm_add_epi32(_mm_loadu_si128(low), _mm_cvtepu16_epi32(sum)));
-        _mm_storeu_si128(low + 1, _mm_add_epi32(_mm_loadu_si128(low + 1), _mm_unpackhi_epi16(sum, _mm_setzero_si128())));
+        const __m128i low = _mm_cvtepu16_epi32(sum), high = _mm_unpackhi_epi16(sum, _mm_setzero_si128());
+        store(sums + x, _mm_add_epi32(load(sums + x), low));
+        store(sums + x + 4, _mm_add_epi32(load(sums + x + 4), high));
     }
 #endif
     for (; x + 1 < n; ++x) sums[x] += gradient(above, row, below, x - 1, x, x + 1);

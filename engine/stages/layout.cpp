@@ -95,7 +95,7 @@ void pad_image(LayoutPlan& plan, std::uint32_t image)
     add_span(plan, span, image, 0, plan.sizes[image][0], plan.sizes[image][1]);
 }
 
-LayoutPlan plan_layout(Sizes sizes, const LayoutSpec& spec)
+LayoutPlan plan_layout(Sizes sizes, const LayoutSpec& spec, const RateShape* rates)
 {
     validate(sizes, spec);
     LayoutPlan plan;
@@ -106,12 +106,24 @@ LayoutPlan plan_layout(Sizes sizes, const LayoutSpec& spec)
     case LayoutKind::grid: plan_grid(plan, sizes, spec); break;
     case LayoutKind::rings: plan_rings(plan, sizes, spec); break;
     case LayoutKind::views: plan_views(plan, sizes, spec); break;
+    case LayoutKind::rate:
+        require(rates != nullptr, "layout: rates", "none", "the rates of these images",
+                "Make them with Engine.rate(), or call Engine.tokens().");
+        plan_rates(plan, spec, *rates);
+        break;
+    case LayoutKind::logpolar:
+    case LayoutKind::cortical: plan_polar(plan, sizes, spec); break;
     }
+    check_rows(plan);
+    return plan;
+}
+
+void check_rows(const LayoutPlan& plan)
+{
     const std::uint64_t rows = std::uint64_t(plan.rows) * plan.image_count;
     require(rows <= limits::BATCH_TOKENS, "layout: tokens", rows,
             "at most " + std::to_string(limits::BATCH_TOKENS) + " a call", "Send fewer images at once.",
             ErrorKind::limit);
-    return plan;
 }
 
 }  // namespace foveate

@@ -77,16 +77,16 @@ std::vector<LayoutCell> pattern_of(const LayoutSpec& spec)
                 LayoutCell cell{};
                 cell.x = origin + stride * column;
                 cell.y = origin + stride * row;
-                cell.stride = std::uint32_t(stride);
+                cell.w = cell.h = std::uint32_t(stride);
                 cell.rate = rate_code(double(stride) * FIXED_ONE, double(stride) * FIXED_ONE);
-                cell.inv = float(1.0 / (double(stride) * FIXED_ONE));
+                cell.inv_w = cell.inv_h = float(1.0 / (double(stride) * FIXED_ONE));
                 cells.push_back(cell);
             }
     }
     if (!spec.level_order)
         std::stable_sort(cells.begin(), cells.end(), [](const LayoutCell& a, const LayoutCell& b) {
             const auto key = [](const LayoutCell& c) {
-                return std::pair(2 * c.y + std::int32_t(c.stride), 2 * c.x + std::int32_t(c.stride));
+                return std::pair(2 * c.y + std::int32_t(c.h), 2 * c.x + std::int32_t(c.w));
             };
             return key(a) < key(b);
         });

@@ -39,40 +39,77 @@ void given_views(LayoutPlan& plan, std::uint32_t index, const LayoutSpec& spec)
     }
 }
 
-// An overview of the whole image, then at every gaze point a square of it at full resolution. Half the budget
-// goes to the foveas, as far as whole squares use it up.
+bool overlap(std::span<const std::array<std::int64_t, 2>> corners, std::int64_t w, std::int64_t h)
+{
+    for (std::size_t i = 0; i < corners.size(); ++i)
+        for (std::size_t j = 0; j < i; ++j)
+            if (std::abs(corners[i][0] - corners[j][0]) < w && std::abs(corners[i][1] - corners[j][1]) < h)
+                return true;
+    return false;
+}
+
+// A square of n x n tokens of `side` px a token at every gaze point, moved into the image; where two of them
+// would overlap, as many cells of one lattice instead, so that no px is shown twice.
+void squares(LayoutPlan& plan, std::uint32_t index, std::span<const GazePoint> points, std::uint32_t n,
+             std::uint32_t side)
+{
+    const auto [width, height] = plan.sizes[index];
+    const std::uint32_t square_w = std::min(n * side, width), square_h = std::min(n * side, height);
+    std::vector<std::array<std::int64_t, 2>> corners;
+    for (const GazePoint& point : points) {
+        const double x = std::floor(point.x - square_w * 0.5);
+        const double y = std::floor(point.y - square_h * 0.5);
+        corners.push_back({std::int64_t(std::clamp(x, 0.0, double(width - square_w))),
+                           std::int64_t(std::clamp(y, 0.0, double(height - square_h)))});
+    }
+    if (overlap(corners, square_w, square_h)) {
+        lattice_views(plan, index, points, side, n * n * std::uint32_t(points.size()));
+        return;
+    }
+    for (std::uint32_t fixation = 0; fixation < points.size(); ++fixation)
+        add_span(plan,
+                 grid_span(corners[fixation][0] << FIXED_BITS, corners[fixation][1] << FIXED_BITS,
+                           std::uint64_t(square_w) << FIXED_BITS, std::uint64_t(square_h) << FIXED_BITS, n, n,
+                           plan.cell),
+                 index, fixation, width, height);
+}
+
+// An overview of the whole image, then squares around the gaze points, pass by pass smaller and finer, the last
+// at full resolution. Every pass has an equal share of the budget, as far as whole squares use it up; the
+// overview has what they leave.
 void default_views(LayoutPlan& plan, std::uint32_t index, const LayoutSpec& spec)
 {
     const auto [width, height] = plan.sizes[index];
     const auto points = gaze_of("layout", spec.gaze, index, width, height);
     const auto count = std::uint32_t(points.size());
-    require(spec.budget >= 2 * count, "layout: budget", spec.budget,
-            std::to_string(2 * count) + " or more for an overview and " + std::to_string(count) + " gaze points");
-    std::uint32_t side = std::max(1u, std::uint32_t(std::sqrt(double(spec.budget / 2 / count))));
-    while (side > 1 && side * spec.cell > std::min(width, height)) --side;
-    const std::uint32_t wanted = side * spec.cell;
-    const std::uint32_t fovea_w = std::min(wanted, width), fovea_h = std::min(wanted, height);
-
-    const auto grid = grid_from_budget(width, height, spec.budget - side * side * count);
-    add_span(plan,
-             grid_span(0, 0, std::uint64_t(width) << FIXED_BITS, std::uint64_t(height) << FIXED_BITS, grid[0],
-                       grid[1], spec.cell),
-             index, 0, width, height);
-    for (std::uint32_t fixation = 0; fixation < count; ++fixation) {
-        const double x = std::floor(points[fixation].x - fovea_w * 0.5);
-        const double y = std::floor(points[fixation].y - fovea_h * 0.5);
-        const std::int64_t left = std::int64_t(std::clamp(x, 0.0, double(width - fovea_w)));
-        const std::int64_t top = std::int64_t(std::clamp(y, 0.0, double(height - fovea_h)));
-        add_span(plan,
-                 grid_span(left << FIXED_BITS, top << FIXED_BITS, std::uint64_t(fovea_w) << FIXED_BITS,
-                           std::uint64_t(fovea_h) << FIXED_BITS, side, side, spec.cell),
-                 index, fixation, width, height);
+    require(spec.budget >= spec.passes * count, "layout: budget", spec.budget,
+            std::to_string(spec.passes * count) + " or more for an overview and " + std::to_string(count) +
+                " gaze points");
+    const std::uint32_t share = spec.budget / spec.passes;
+    const double coarse = std::sqrt(double(width) * height / share) / spec.cell;  // an overview's token, in cells
+    std::vector<std::array<std::uint32_t, 2>> passes;                             // n, px a token; finest first
+    std::uint32_t left = spec.budget;
+    for (std::uint32_t pass = 0; pass + 1 < spec.passes; ++pass) {
+        const double wider = std::pow(coarse, double(pass) / (spec.passes - 1));
+        const auto side = std::uint32_t(std::floor(spec.cell * std::max(1.0, wider) + 0.5));
+        if (!passes.empty() && side <= passes.back()[1]) continue;  // the image is too small for this pass
+        std::uint32_t n = std::max(1u, std::uint32_t(std::sqrt(double(share / count))));
+        while (n > 1 && n * side > std::min(width, height)) --n;
+        passes.push_back({n, side});
+        left -= n * n * count;
     }
+    const auto [rows, columns] = grid_from_budget(width, height, left);
+    add_span(plan,
+             grid_span(0, 0, std::uint64_t(width) << FIXED_BITS, std::uint64_t(height) << FIXED_BITS, rows, columns,
+                       spec.cell),
+             index, 0, width, height);
+    for (std::size_t pass = passes.size(); pass-- > 0;)
+        squares(plan, index, points, passes[pass][0], passes[pass][1]);
 }
 
 }  // namespace
 
-void plan_views(LayoutPlan& plan, Sizes, const LayoutSpec& spec)
+void plan_views(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec)
 {
     require(spec.views.size() <= limits::VIEWS, "layout: views", spec.views.size(),
             "at most " + std::to_string(limits::VIEWS), "", ErrorKind::limit);
@@ -88,15 +125,21 @@ void plan_views(LayoutPlan& plan, Sizes, const LayoutSpec& spec)
     else
         require(tokens <= (spec.budget ? spec.budget : limits::IMAGE_TOKENS), "layout: budget", spec.budget,
                 std::to_string(tokens) + " or more for these views", "Leave the budget out.");
+    require(spec.passes >= 2 && spec.passes <= 4, "layout: passes", spec.passes, "2..4");
+    const bool region = spec.rho != 0 || !spec.heat.empty();
+    if (region) check_roi(spec, sizes.size());
+    require(spec.views.empty() || spec.passes == 2, "layout: passes", spec.passes, "none with views of your own");
     plan.rows = spec.budget ? spec.budget : std::uint32_t(tokens);
     plan.fixations = 0;
-    if (spec.views.empty()) {
+    if (spec.views.empty() && !region) {
         plan.fixations = 1;
         for (const auto& points : spec.gaze.points)
             plan.fixations = std::max(plan.fixations, std::uint32_t(points.size()));
     }
     for (std::uint32_t i = 0; i < plan.image_count; ++i) {
-        if (spec.views.empty())
+        if (region)
+            roi_views(plan, i, spec);
+        else if (spec.views.empty())
             default_views(plan, i, spec);
         else
             given_views(plan, i, spec);

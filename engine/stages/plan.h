@@ -6,6 +6,7 @@
 #include <span>
 
 #include "engine/engine.h"
+#include "engine/stages/roi.h"
 
 namespace foveate {
 
@@ -21,11 +22,19 @@ const float* srgb_encode();  // 65536 values: the code of that light, 0..1
 PyramidPlan plan_pyramid(const Image& image, const PyramidSpec& spec);
 std::uint32_t pyramid_levels(std::uint32_t width, std::uint32_t height, Edge edge);  // to 1x1, level 0 included
 
+// stages/rate.cpp
+std::vector<CellGrid> cell_grids(const char* stage, Sizes sizes, std::uint32_t cell);
+RatePlan plan_rate(const Image& image, const RateSpec& spec, const Rates* previous);
+void check_relevance(const RatePlan& plan, const Relevance& relevance);  // of the same cells
+
 // stages/layout.cpp, with one file for each kind
-LayoutPlan plan_layout(Sizes sizes, const LayoutSpec& spec);
-struct GazePoint {
-    double x, y;  // px
+// What the kind `rate` needs to know of rates, made or yet to be made.
+struct RateShape {
+    std::vector<CellGrid> grids;
+    std::uint32_t cell, budget, max_rate;
 };
+LayoutPlan plan_layout(Sizes sizes, const LayoutSpec& spec, const RateShape* rates = nullptr);
+void plan_rates(LayoutPlan& plan, const LayoutSpec& spec, const RateShape& rates);
 // The gaze points of one image. check_gaze first: as many sets as images, or one.
 void check_gaze(const std::string& stage, const GazeSpec& gaze, std::size_t images);
 std::vector<GazePoint> gaze_of(const std::string& stage, const GazeSpec& gaze, std::uint32_t index,
@@ -51,11 +60,40 @@ void plan_gaze(RelevancePlan& plan, const RelevanceSpec& spec);   // stages/rele
 void plan_maps(RelevancePlan& plan, const RelevanceSpec& spec);   // stages/relevance_maps.cpp: query and roi
 // stages/relevance_roi.cpp, by cell of one image, 0..1
 std::vector<double> box_cover(const shared::RelevanceImage& image, std::array<std::uint32_t, 2> size,
-                              std::uint32_t cell, const std::vector<Region>& boxes_px);
+                              std::uint32_t cell, const std::vector<Box>& boxes_px);
 std::vector<double> trace_heat(const shared::RelevanceImage& image, std::uint32_t cell, double sigma_px,
                                const std::vector<TracePoint>& points_px);
 const std::uint32_t* entropy_table();
 const float* spectral_table();
+void plan_polar(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec);  // logpolar and cortical
+void check_rows(const LayoutPlan& plan);
+// views: an overview and the region that holds a share of the heat.
+void check_roi(const LayoutSpec& spec, std::size_t images);
+void roi_views(LayoutPlan& plan, std::uint32_t index, const LayoutSpec& spec);
+// As many unique cells of `side` px, of one lattice from the top left corner, nearest to any of the points.
+void lattice_views(LayoutPlan& plan, std::uint32_t index, std::span<const GazePoint> points, std::uint32_t side,
+                   std::uint32_t count);
+
+// stages/layout_region.cpp: the part of an image that is nearer to one gaze point than to any other, as seen
+// from there. Mirrored so that the point is in the image's left and upper half: a flipped image gets a flipped
+// layout.
+struct Region {
+    struct Line {
+        double angle, distance;         // of its normal
+    };
+    std::vector<Line> lines;
+    double reach = 0;                   // to the farthest corner
+    std::uint32_t fixation = 0;
+    double x = 0, y = 0;                // the gaze point, mirrored
+    bool mirror_x = false, mirror_y = false;
+};
+struct Arc {
+    double begin, length;               // rad
+};
+std::vector<Region> regions_of(std::span<const GazePoint> points, std::uint32_t width, std::uint32_t height);
+std::vector<Arc> arcs_of(const Region& region, double radius);  // of the circle, what lies inside
+// `count` in proportion to the weights by Webster's method; at least 1 each where there are enough.
+std::vector<std::uint32_t> apportion(std::span<const double> weights, std::uint32_t count);
 
 // stages/sample.cpp
 SamplePlan plan_sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);

@@ -14,9 +14,9 @@ namespace foveate {
 
 namespace {
 
-void unit_interval(const char* what, double value)
+void unit_interval(const std::string& name, double value)
 {
-    require(value >= 0 && value <= 1, what, value, "0..1");
+    require(value >= 0 && value <= 1, "relevance: " + name, value, "0..1");
 }
 
 void validate(Sizes sizes, const RelevanceSpec& spec)
@@ -29,10 +29,10 @@ void validate(Sizes sizes, const RelevanceSpec& spec)
                 "sides of 1.." + std::to_string(limits::IMAGE_SIDE) + " px");
     require(spec.cell >= 1 && spec.cell <= limits::PATCH * limits::MERGE, "relevance: cell", spec.cell,
             "1.." + std::to_string(limits::PATCH * limits::MERGE) + " px");
-    unit_interval("relevance: floor", spec.floor);
-    unit_interval("relevance: smooth", spec.smooth);
-    unit_interval("relevance: band", spec.band);
-    for (const double knob : spec.knobs) unit_interval("relevance: knobs", knob);
+    unit_interval("floor", spec.floor);
+    unit_interval("smooth", spec.smooth);
+    unit_interval("band", spec.band);
+    for (const double knob : spec.knobs) unit_interval("knobs", knob);
     require(spec.beta >= 0 && spec.beta <= 1000, "relevance: beta", spec.beta, "0..1000");
     require(spec.beta == 0 || (spec.gaze_on && spec.saliency != Saliency::none), "relevance: beta", spec.beta,
             "0 without both gaze and saliency", "Turn both terms on.");
@@ -113,7 +113,7 @@ void plan_images(RelevancePlan& plan, Sizes sizes, bool content)
         image.columns = (width + cell - 1) / cell;
         image.rows = (height + cell - 1) / cell;
         cells += std::uint64_t(image.columns) * image.rows;
-        require(cells <= limits::BATCH_TOKENS, "relevance: cells", "more",
+        require(cells <= limits::BATCH_TOKENS, "relevance: cells", cells,
                 "at most " + std::to_string(limits::BATCH_TOKENS) + " a call",
                 "Use a larger cell, or send fewer images at once.", ErrorKind::limit);
         const std::uint32_t all = pyramid_levels(width, height, Edge::aligned);

@@ -2,6 +2,8 @@
 // What the caller says about places -- query maps, boxes, masks, traces -- as one value for each cell.
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
+#include <sstream>
 #include <string>
 
 #include "engine/limits.h"
@@ -11,19 +13,25 @@ namespace foveate {
 
 namespace {
 
-void check_count(const char* what, std::size_t count, std::size_t images)
+void check_count(const std::string& name, std::size_t count, std::size_t images)
 {
-    require(count <= 1 || count == images, what, std::to_string(count) + " for " + std::to_string(images) + " images",
+    require(count <= 1 || count == images, "relevance: " + name,
+            std::to_string(count) + " for " + std::to_string(images) + " images",
             "one for all images, or one for each");
 }
 
-void check_map(const char* what, const Map& map)
+void check_map(const std::string& name, const Map& map)
 {
     require(map.width >= 1 && map.height >= 1 && map.width <= limits::IMAGE_SIDE && map.height <= limits::IMAGE_SIDE &&
                 map.values.size() == std::size_t(map.width) * map.height,
-            what, std::to_string(map.height) + " x " + std::to_string(map.width),
+            "relevance: " + name, std::to_string(map.height) + " x " + std::to_string(map.width),
             "sides of 1.." + std::to_string(limits::IMAGE_SIDE));
-    for (const float value : map.values) require(value >= 0 && value <= 1, what, value, "values of 0..1");
+    const auto inside = [](float value) { return (value >= 0) & (value <= 1); };
+    int wrong = 0;                      // counted, not searched for: a loop that becomes vectors
+    for (const float value : map.values) wrong |= !inside(value);
+    if (wrong)
+        require(false, "relevance: " + name, *std::find_if_not(map.values.begin(), map.values.end(), inside),
+                "values of 0..1");
 }
 
 template <class T>
@@ -54,21 +62,22 @@ std::vector<Cover> cover_of(std::uint32_t size, std::uint32_t cell, std::uint32_
     return covers;
 }
 
+// Down first, whole rows at a time: a mask has as many texels as the image.
 std::vector<double> map_mean(const shared::RelevanceImage& image, std::array<std::uint32_t, 2> size,
                              std::uint32_t cell, const Map& map)
 {
     const std::vector<Cover> across = cover_of(size[0], cell, map.width);
-    std::vector<double> cells(std::size_t(image.columns) * image.rows), line(image.columns);
-    std::uint32_t done = ~0u;
-    for (const Cover& down : cover_of(size[1], cell, map.height)) {
-        if (down.texel != done) {
-            std::fill(line.begin(), line.end(), 0.0);
-            const float* values = &map.values[std::size_t(down.texel) * map.width];
-            for (const Cover& at : across) line[at.cell] += at.part * double(values[at.texel]);
-            done = down.texel;
+    const std::vector<Cover> down = cover_of(size[1], cell, map.height);
+    std::vector<double> cells(std::size_t(image.columns) * image.rows), line(map.width);
+    for (auto at = down.begin(); at != down.end();) {
+        const std::uint32_t row = at->cell;
+        std::fill(line.begin(), line.end(), 0.0);
+        for (; at != down.end() && at->cell == row; ++at) {
+            const float* values = &map.values[std::size_t(at->texel) * map.width];
+            for (std::uint32_t x = 0; x < map.width; ++x) line[x] += at->part * double(values[x]);
         }
-        double* row = &cells[std::size_t(down.cell) * image.columns];
-        for (std::uint32_t x = 0; x < image.columns; ++x) row[x] += down.part * line[x];
+        double* to = &cells[std::size_t(row) * image.columns];
+        for (const Cover& part : across) to[part.cell] += part.part * line[part.texel];
     }
     return cells;
 }
@@ -79,16 +88,23 @@ std::uint32_t quantised(double value)
     return std::uint32_t(std::floor(RELEVANCE_ONE * std::clamp(value, 0.0, 1.0) + 0.5 + 0x1p-20));
 }
 
-// In px, whatever the caller's unit.
-std::vector<Region> boxes_px(const std::vector<Region>& boxes, bool in_px, double width, double height)
+std::string text(std::initializer_list<double> numbers)
 {
-    std::vector<Region> result;
-    for (const Region& box : boxes) {
-        const std::string got = std::to_string(box.x0) + ", " + std::to_string(box.y0) + ", " +
-                                std::to_string(box.x1) + ", " + std::to_string(box.y1);
-        require(std::isfinite(box.x0) && std::isfinite(box.y0) && std::isfinite(box.x1) && std::isfinite(box.y1),
-                "relevance: roi", got, "finite numbers");
-        require(box.x0 < box.x1 && box.y0 < box.y1, "relevance: roi", got, "x0 below x1 and y0 below y1");
+    std::ostringstream made;
+    for (const double number : numbers) made << (made.tellp() > 0 ? ", " : "(") << number;
+    return made.str() + ')';
+}
+
+// In px, whatever the caller's unit.
+std::vector<Box> boxes_px(const std::vector<Box>& boxes, bool in_px, double width, double height)
+{
+    std::vector<Box> result;
+    for (const Box& box : boxes) {
+        // False of NaN as well.
+        const bool good = box.x0 < box.x1 && box.y0 < box.y1 && std::abs(box.x0) + std::abs(box.y0) < 1e9 &&
+                          std::abs(box.x1) + std::abs(box.y1) < 1e9;
+        if (!good) require(false, "relevance: roi", text({box.x0, box.y0, box.x1, box.y1}),
+                           "finite numbers, x0 below x1 and y0 below y1");
         const double x = in_px ? 1 : width, y = in_px ? 1 : height;
         result.push_back({box.x0 * x, box.y0 * y, box.x1 * x, box.y1 * y});
     }
@@ -100,14 +116,17 @@ std::vector<TracePoint> trace_px(const std::vector<TracePoint>& points, const Ga
 {
     std::vector<TracePoint> result;
     double sum = 0;
-    for (TracePoint point : points) {
-        const std::string got = '(' + std::to_string(point.x) + ", " + std::to_string(point.y) + ')';
-        require(std::isfinite(point.x) && std::isfinite(point.y), "relevance: trace", got, "finite numbers");
+    for (const TracePoint& given : points) {
+        TracePoint point = given;
+        if (!std::isfinite(point.x) || !std::isfinite(point.y))
+            require(false, "relevance: trace", text({point.x, point.y}), "finite numbers");
         require(point.weight >= 0 && point.weight <= 1e9, "relevance: trace weight", point.weight, "0..1000000000");
         if (!unit.in_px) point.x *= width, point.y *= height;
         const bool inside = point.x >= 0 && point.x <= width && point.y >= 0 && point.y <= height;
-        require(inside || unit.clamp, "relevance: trace", got,
-                unit.in_px ? "(0..width, 0..height) px" : "(0..1, 0..1)", "Use clamp=True to move it to the border.");
+        if (!inside && !unit.clamp)
+            require(false, "relevance: trace", text({given.x, given.y}),
+                    unit.in_px ? "(0..width, 0..height) px" : "(0..1, 0..1)",
+                    "Use clamp=True to move it to the border.");
         point.x = std::clamp(point.x, 0.0, width);
         point.y = std::clamp(point.y, 0.0, height);
         sum += point.weight;
@@ -123,12 +142,12 @@ void plan_maps(RelevancePlan& plan, const RelevanceSpec& spec)
 {
     const std::size_t count = plan.images.size();
     const std::uint32_t terms = plan.params.terms;
-    check_count("relevance: query", spec.query.size(), count);
-    check_count("relevance: roi", spec.boxes.size(), count);
-    check_count("relevance: roi", spec.masks.size(), count);
-    check_count("relevance: trace", spec.traces.size(), count);
-    for (const Map& map : spec.query) check_map("relevance: query", map);
-    for (const Map& map : spec.masks) check_map("relevance: roi", map);
+    check_count("query", spec.query.size(), count);
+    check_count("roi", spec.boxes.size(), count);
+    check_count("roi", spec.masks.size(), count);
+    check_count("trace", spec.traces.size(), count);
+    for (const Map& map : spec.query) check_map("query", map);
+    for (const Map& map : spec.masks) check_map("roi", map);
     require(spec.sigma > 0 && spec.sigma <= 1, "relevance: sigma", spec.sigma, "above 0, at most 1");
 
     const std::uint32_t cells = plan.params.cell_count, cell = spec.cell;

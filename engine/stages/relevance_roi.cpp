@@ -9,16 +9,16 @@ namespace foveate {
 namespace {
 
 // Area of the union of some rectangles: strips between neighbouring x, in each the union of intervals of y.
-double union_area(const std::vector<Region>& boxes)
+double union_area(const std::vector<Box>& boxes)
 {
     std::vector<double> edges;
-    for (const Region& box : boxes) edges.insert(edges.end(), {box.x0, box.x1});
+    for (const Box& box : boxes) edges.insert(edges.end(), {box.x0, box.x1});
     std::sort(edges.begin(), edges.end());
     double area = 0;
     for (std::size_t k = 0; k + 1 < edges.size(); ++k) {
         if (edges[k] == edges[k + 1]) continue;
         std::vector<std::pair<double, double>> spans;
-        for (const Region& box : boxes)
+        for (const Box& box : boxes)
             if (box.x0 <= edges[k] && box.x1 >= edges[k + 1]) spans.emplace_back(box.y0, box.y1);
         std::sort(spans.begin(), spans.end());
         double height = 0, reached = spans.empty() ? 0 : spans.front().first;
@@ -34,17 +34,17 @@ double union_area(const std::vector<Region>& boxes)
 }  // namespace
 
 std::vector<double> box_cover(const shared::RelevanceImage& image, std::array<std::uint32_t, 2> size,
-                              std::uint32_t cell, const std::vector<Region>& boxes_px)
+                              std::uint32_t cell, const std::vector<Box>& boxes_px)
 {
     std::vector<double> cover(std::size_t(image.columns) * image.rows);
-    std::vector<Region> inside;
+    std::vector<Box> inside;
     for (std::uint32_t y = 0; y < image.rows; ++y) {
         for (std::uint32_t x = 0; x < image.columns; ++x) {
             const double left = double(x) * cell, right = std::min(left + cell, double(size[0]));
             const double top = double(y) * cell, bottom = std::min(top + cell, double(size[1]));
             inside.clear();
-            for (const Region& box : boxes_px) {
-                const Region cut{std::max(box.x0, left), std::max(box.y0, top), std::min(box.x1, right),
+            for (const Box& box : boxes_px) {
+                const Box cut{std::max(box.x0, left), std::max(box.y0, top), std::min(box.x1, right),
                                  std::min(box.y1, bottom)};
                 if (cut.x0 < cut.x1 && cut.y0 < cut.y1) inside.push_back(cut);
             }

@@ -5,7 +5,7 @@
 
 namespace foveate::vulkan {
 
-Layout VulkanBackend::layout(Record& record, const LayoutPlan& plan)
+Layout VulkanBackend::layout(Record& record, const LayoutPlan& plan, const Rates* rates)
 {
     VulkanRecord& recording = this->recording(record);
     const std::uint64_t count = std::uint64_t(plan.image_count) * plan.rows;
@@ -19,6 +19,23 @@ Layout VulkanBackend::layout(Record& record, const LayoutPlan& plan)
     layout.tokens = tokens;
     if (count == 0) return layout;
 
+    shared::LayoutParams params{};
+    if (rates) {
+        const Ref<Buffer> codes = own(recording, rates->codes, "layout: rates");
+        const Ref<Buffer> grids = recording.upload(plan.grids.data(), plan.grids.size() * sizeof plan.grids[0]);
+        Ref<Buffer> gaze;
+        if (!plan.gaze.empty()) gaze = recording.upload(plan.gaze.data(), plan.gaze.size() * sizeof plan.gaze[0]);
+        params.token_count = plan.rows;
+        params.span_count = plan.image_count;
+        params.cell = plan.cell;
+        const Binding bindings[] = {{"Grids", grids.get()},
+                                    {"Gaze", gaze.get()},
+                                    {"Codes", codes.get()},
+                                    {"Tokens", tokens.get()}};
+        recording.begin_stage();
+        recording.dispatch(this->program("layout_rate"), bytes_of(params), bindings, {plan.image_count, 1, 1});
+        return layout;
+    }
     const Program& program = this->program("layout");
     // One row of groups: the shader counts along x alone.
     const Groups groups{std::uint32_t((count + program.invocations() - 1) / program.invocations()), 1, 1};
@@ -27,7 +44,6 @@ Layout VulkanBackend::layout(Record& record, const LayoutPlan& plan)
     Ref<Buffer> cells;
     if (!plan.cells.empty())
         cells = recording.upload(plan.cells.data(), plan.cells.size() * sizeof(LayoutCell));
-    shared::LayoutParams params{};
     params.token_count = std::uint32_t(count);
     params.span_count = std::uint32_t(plan.spans.size());
     const Binding bindings[] = {{"Spans", spans.get()}, {"Cells", cells.get()}, {"Tokens", tokens.get()}};

@@ -35,7 +35,7 @@ Relevance VulkanBackend::relevance(Record& record, const Pyramid& pyramid, const
     shared::RelevanceParams params = plan.params;
     const std::uint32_t images = params.image_count, saliency = params.saliency;
     const std::uint64_t map_size = std::uint64_t(SPECTRAL_SIZE) * SPECTRAL_SIZE * sizeof(std::uint32_t);
-    check_range("relevance: cells", cells * STAT_COUNT * sizeof(std::uint32_t), range);
+    check_range("relevance: cells", cells * (plan.luma_elements ? STAT_COUNT : 2) * sizeof(std::uint32_t), range);
     check_range("relevance: luma", plan.luma_elements * sizeof(std::uint16_t), range);
     check_range("relevance: falloff", plan.falloff.size() * sizeof(std::uint32_t), range);
 

@@ -26,7 +26,8 @@ public:
     Image image(Record& record, Image image) override;
     Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) override;
     Relevance relevance(Record& record, const Pyramid& pyramid, const RelevancePlan& plan) override;
-    Layout layout(Record& record, const LayoutPlan& plan) override;
+    Rates rate(Record& record, const Image& image, const Relevance* relevance, const RatePlan& plan) override;
+    Layout layout(Record& record, const LayoutPlan& plan, const Rates* rates) override;
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;

@@ -122,16 +122,17 @@ Relevance make_relevance(Engine& engine, nb::handle of, const RelevanceSpec& spe
     return unlocked([&] { return engine.relevance(image, spec, previous); });
 }
 
-// The cells of one image, (rows, columns) of uint32.
-dlpack::Array cells_array(Engine& engine, const Relevance& relevance, std::uint32_t image)
+// What each cell of one image has, (rows, columns) of uint32, where the host can read it.
+dlpack::Array cells_array(Engine& engine, const Ref<Block>& cells, const std::vector<CellGrid>& grids,
+                          std::uint32_t image)
 {
-    const CellGrid& grid = relevance.grids.at(image);
+    const CellGrid& grid = grids.at(image);
     dlpack::Array array;
-    array.block = unlocked([&] { return engine.host(relevance.cells); });
+    array.block = unlocked([&] { return engine.host(cells); });
     array.offset = std::uint64_t(grid.first) * sizeof(std::uint32_t);
-    array.type = {dlpack::UINT, 32, 1};
+    array.type = dlpack::U32;
     array.shape = {grid.rows, grid.columns};
-    array.strides = {grid.columns, 1};
+    array.strides = dlpack::compact_strides(array.shape);
     array.read_only = true;
     return array;
 }
@@ -190,17 +191,26 @@ dlpack::Array patches_array(Engine& engine, const HeldPatches& held, std::vector
     return array;
 }
 
-// (patches, table) of a whole run.
+// (patches, table, relevance, rates) of a whole run. relevance: None, or the options of one. previous: the last
+// two of the frame before, or None.
 nb::tuple make_tokens(Engine& engine, const nb::list& sources, const PyramidSpec& pyramid,
-                      const LayoutSpec& layout, const SampleSpec& sample)
+                      const RelevanceSpec* relevance, const RateSpec& rate, const LayoutSpec& layout,
+                      const SampleSpec& sample, const Relevance* before_relevance, const Rates* before_rates)
 {
     std::vector<ImageView> views = views_of(sources);
+    TokensSpec spec{.pyramid = pyramid, .rate = rate, .layout = layout, .sample = sample};
+    if (relevance) spec.relevance = *relevance, spec.weighted = true;
+    Tokens previous;
+    if (before_relevance) previous.relevance = *before_relevance;
+    if (before_rates) previous.rates = *before_rates;
     Tokens tokens = unlocked([&] {
         pixels::require_finite(views);
-        return engine.tokens(std::move(views), {pyramid, layout, sample});
+        return engine.tokens(std::move(views), spec, &previous);
     });
     HeldPatches held{std::move(tokens.patches), {}, sample};
-    return nb::make_tuple(nb::cast(std::move(held)), table_of(tokens.table));
+    nb::object weights = tokens.relevance.cells ? nb::cast(std::move(tokens.relevance)) : nb::none();
+    nb::object rates = tokens.rates.codes ? nb::cast(std::move(tokens.rates)) : nb::none();
+    return nb::make_tuple(nb::cast(std::move(held)), table_of(tokens.table), weights, rates);
 }
 
 nb::list sizes_of(const std::vector<std::array<std::uint32_t, 2>>& sizes)
@@ -245,6 +255,18 @@ void bind_values(nb::module_& module)
         .def_ro("cell", &Relevance::cell)
         .def_prop_ro("sizes", [](const Relevance& self) { return sizes_of(self.sizes); })
         .def_prop_ro("has_luma", [](const Relevance& self) { return bool(self.luma); });
+    nb::class_<Rates>(module, "Rates")
+        .def_ro("cell", &Rates::cell)
+        .def_ro("budget", &Rates::budget)
+        .def_ro("max_rate", &Rates::max_rate)
+        .def_ro("square", &Rates::square)
+        .def_prop_ro("grid_sizes",
+                     [](const Rates& self) {
+                         nb::list list;
+                         for (const CellGrid& grid : self.grids) list.append(nb::make_tuple(grid.rows, grid.columns));
+                         return list;
+                     })
+        .def_prop_ro("sizes", [](const Rates& self) { return sizes_of(self.sizes); });
 
     nb::class_<Layout>(module, "Layout")
         .def_ro("image_count", &Layout::image_count)
@@ -266,14 +288,30 @@ void bind_engine(nb::module_& module)
         .def("image", make_image, nb::arg("sources"))
         .def("pyramid", make_pyramid, nb::arg("image"), nb::arg("spec"))
         .def("relevance", make_relevance, nb::arg("of"), nb::arg("spec"), nb::arg("previous").none())
-        .def("cells", cells_array, nb::arg("relevance"), nb::arg("image"))
+        .def("cells",
+             [](Engine& self, const Relevance& of, std::uint32_t image) {
+                 return cells_array(self, of.cells, of.grids, image);
+             },
+             nb::arg("relevance"), nb::arg("image"))
+        .def("rate",
+             [](Engine& self, const HeldImage& image, const RateSpec& spec, const Relevance* relevance,
+                const Rates* previous) {
+                 return unlocked([&] { return self.rate(image.value, spec, relevance, previous); });
+             },
+             nb::arg("image"), nb::arg("spec"), nb::arg("relevance").none(), nb::arg("previous").none())
+        .def("codes",
+             [](Engine& self, const Rates& of, std::uint32_t image) {
+                 return cells_array(self, of.codes, of.grids, image);
+             },
+             nb::arg("rates"), nb::arg("image"))
         .def("layout",
-             [](Engine& self, const std::vector<std::array<std::uint32_t, 2>>& sizes,
-                const LayoutSpec& spec) { return unlocked([&] { return self.layout(sizes, spec); }); },
-             nb::arg("sizes"), nb::arg("spec"), "sizes: (width, height) of each image")
+             [](Engine& self, const std::vector<std::array<std::uint32_t, 2>>& sizes, const LayoutSpec& spec,
+                const Rates* rates) { return unlocked([&] { return self.layout(sizes, spec, rates); }); },
+             nb::arg("sizes"), nb::arg("spec"), nb::arg("rates").none(), "sizes: (width, height) of each image")
         .def("sample", make_patches, nb::arg("pyramid"), nb::arg("layout"), nb::arg("spec"))
-        .def("tokens", make_tokens, nb::arg("sources"), nb::arg("pyramid"), nb::arg("layout"),
-             nb::arg("sample"))
+        .def("tokens", make_tokens, nb::arg("sources"), nb::arg("pyramid"),
+             nb::arg("relevance").none(), nb::arg("rate"), nb::arg("layout"), nb::arg("sample"),
+             nb::arg("before_relevance").none(), nb::arg("before_rates").none())
         .def("level", level_array, nb::arg("pyramid"), nb::arg("image"), nb::arg("level"))
         .def("table", layout_table, nb::arg("layout"), nb::arg("patches").none())
         .def("patches_array", patches_array, nb::arg("patches"), nb::arg("shape"))

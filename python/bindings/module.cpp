@@ -73,6 +73,7 @@ nb::dict limits_table()
     table["fixations"] = limits::FIXATIONS;
     table["views"] = limits::VIEWS;
     table["rings"] = limits::RINGS;
+    table["heat"] = limits::HEAT;
     table["stride"] = limits::STRIDE;
     table["taps"] = limits::TAPS;
     table["threads"] = limits::THREADS;

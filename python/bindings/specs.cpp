@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The options of each stage. Python has checked their types; the engine checks their ranges.
 #include "bindings.h"
+#include "engine/stages/roi.h"
 
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/pair.h>
@@ -18,6 +19,7 @@ namespace {
 
 using ViewTuple = std::tuple<double, double, double, double, std::uint32_t, std::uint32_t>;
 using RelevanceNumbers = std::array<double, 12>;     // three knobs, six weights, floor, smooth, band
+using HeatTuple = std::tuple<std::uint32_t, std::uint32_t, std::vector<double>>;
 using GazeLists = std::vector<std::vector<std::pair<double, double>>>;
 
 void make_layout_spec(LayoutSpec* self, std::uint32_t kind, std::uint32_t budget, std::uint32_t cell,
@@ -42,6 +44,33 @@ void make_layout_spec(LayoutSpec* self, std::uint32_t kind, std::uint32_t budget
     }
     spec->gaze.in_px = px;
     spec->gaze.clamp = clamp;
+}
+
+void set_polar(LayoutSpec& self, double alpha, double e0)
+{
+    self.alpha = alpha;
+    self.e0 = e0;
+}
+
+void set_regions(LayoutSpec& self, std::uint32_t passes, double rho, double sigma, std::vector<HeatTuple> heat)
+{
+    self.passes = passes;
+    self.rho = rho;
+    self.sigma = sigma;
+    for (auto& [rows, columns, mass] : heat) self.heat.push_back({rows, columns, std::move(mass)});
+}
+
+std::array<std::uint32_t, 4> box_of(std::uint32_t rows, std::uint32_t columns, std::vector<double> mass, double rho)
+{
+    return roi_box({rows, columns, std::move(mass)}, rho);
+}
+
+std::vector<double> trace_of(const std::vector<std::pair<double, double>>& points, std::uint32_t width,
+                             std::uint32_t height, std::uint32_t rows, std::uint32_t columns, double sigma)
+{
+    std::vector<GazePoint> px;
+    for (const auto& [x, y] : points) px.push_back({x, y});
+    return heat_of(px, width, height, rows, columns, sigma).mass;
 }
 
 void make_sample_spec(SampleSpec* self, std::uint32_t patch, std::uint32_t merge, std::uint32_t frames,
@@ -125,13 +154,26 @@ void bind_specs(nb::module_& module)
     nb::class_<LayoutSpec>(module, "LayoutSpec")
         .def("__init__", make_layout_spec, nb::arg("kind"), nb::arg("budget"), nb::arg("cell"),
              nb::arg("rows"), nb::arg("columns"), nb::arg("strides"), nb::arg("grids"),
-             nb::arg("level_order"), nb::arg("views"), nb::arg("gaze"), nb::arg("px"), nb::arg("clamp"));
+             nb::arg("level_order"), nb::arg("views"), nb::arg("gaze"), nb::arg("px"), nb::arg("clamp"))
+        .def("polar", set_polar, nb::arg("alpha"), nb::arg("e0"))
+        .def("regions", set_regions, nb::arg("passes"), nb::arg("rho"), nb::arg("sigma"), nb::arg("heat"));
+    module.def("roi_box", box_of, nb::arg("rows"), nb::arg("columns"), nb::arg("mass"), nb::arg("rho"));
+    module.def("trace_heat", trace_of, nb::arg("points"), nb::arg("width"), nb::arg("height"), nb::arg("rows"),
+               nb::arg("columns"), nb::arg("sigma"));
     nb::class_<RelevanceSpec>(module, "RelevanceSpec")
         .def("__init__", make_relevance_spec, nb::arg("cell"), nb::arg("gaze").none(), nb::arg("px"),
              nb::arg("clamp"), nb::arg("falloff"), nb::arg("falloff_values"), nb::arg("fov_deg"),
              nb::arg("viewing_px"), nb::arg("beta"), nb::arg("information"), nb::arg("saliency"),
              nb::arg("motion"), nb::arg("query"), nb::arg("boxes"), nb::arg("masks"), nb::arg("traces"),
              nb::arg("sigma"), nb::arg("combine"), nb::arg("numbers"));
+    nb::class_<RateSpec>(module, "RateSpec")
+        .def("__init__",
+             [](RateSpec* self, std::uint32_t budget, std::uint32_t cell, std::uint32_t max_rate, bool square,
+                double hysteresis, bool steady) {
+                 new (self) RateSpec{budget, cell, max_rate, square, hysteresis, steady};
+             },
+             nb::arg("budget"), nb::arg("cell"), nb::arg("max_rate"), nb::arg("square"), nb::arg("hysteresis"),
+             nb::arg("steady"));
     nb::class_<SampleSpec>(module, "SampleSpec")
         .def("__init__", make_sample_spec, nb::arg("patch"), nb::arg("merge"), nb::arg("frames"),
              nb::arg("mean"), nb::arg("std"), nb::arg("channels_last"), nb::arg("dtype"), nb::arg("taps"),

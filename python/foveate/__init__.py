@@ -16,12 +16,14 @@ from .image import Image, image
 from .layout import Layout, layout
 from .presets import Preset, presets
 from .pyramid import Pyramid, pyramid
+from .rate import Rates, rate
 from .relevance import Relevance, relevance
 from .sample import Patches, sample
 from .tensor import Tokens, tensor
 from .types import Array
 
 __all__ = [
-    "Array", "Engine", "Error", "Image", "Layout", "Patches", "Preset", "Pyramid", "Relevance", "Tokens",
-    "__version__", "doctor", "error", "image", "info", "layout", "presets", "pyramid", "relevance", "sample", "tensor",
+    "Array", "Engine", "Error", "Image", "Layout", "Patches", "Preset", "Pyramid", "Rates", "Relevance", "Tokens",
+    "__version__", "doctor", "error", "image", "info", "layout", "presets", "pyramid", "rate", "relevance", "sample",
+    "tensor",
 ]

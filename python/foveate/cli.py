@@ -19,6 +19,7 @@ from rich.text import Text
 from . import Engine, Error, __version__, _core
 from .doctor import doctor as run_doctor
 from .doctor import info as find_info
+from .layout import KINDS
 from .overlay import details
 from .overlay import overlay as draw_overlay
 
@@ -38,10 +39,7 @@ class Failure(Exception):
     """A mistake in how a command was called: one line, exit status 2."""
 
 
-class LayoutName(StrEnum):
-    grid = "grid"
-    rings = "rings"
-    views = "views"
+LayoutName = StrEnum("LayoutName", {kind: kind for kind in KINDS})
 
 
 class BackendName(StrEnum):
@@ -167,6 +165,18 @@ def save_tokens(path, tokens, names):
         temporary.unlink(missing_ok=True)
 
 
+def report_entry(engine, name, pixels, tokens, options, ms):
+    """What was asked for, and the other ways to spend as many tokens."""
+    from . import policies
+    from .demo import entry_of
+
+    uv, valid = options["gaze"] or (), int(np.asarray(tokens.valid[0], bool).sum())
+    kind = options["layout"] or ("views" if uv else "grid")
+    entry = entry_of(engine, name, pixels, valid, uv, options["model"], repeats=1)
+    asked = policies.Policy(f"as asked: {kind}", "what this command was told to do", kind, None, bool(uv))
+    return entry | {"shown": [policies.Shown(asked, tokens, ms), *entry["shown"]]}
+
+
 @app.command()
 def encode(
     images: Annotated[list[Path], typer.Argument(help="Picture files.", show_default=False)],
@@ -206,10 +216,9 @@ def encode(
             uv = points or ()
             if overlay:
                 target = name_for(path, overlay, len(images) > 1)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                draw_overlay(pixels, tokens, gaze_uv=uv).save(target, "PNG")
-            entries.append({"name": path.name, "layout": layout.value if layout else "views" if uv else "grid",
-                            "image": pixels, "tokens": tokens, "ms": ms, "gaze_uv": uv})
+                draw_overlay(pixels, tokens, gaze_uv=uv).save(target)
+            if report:
+                entries.append(report_entry(engine, path.name, pixels, tokens, options, ms))
         last = tokens
     if save:
         if len(images) > 1:
@@ -238,12 +247,18 @@ def encode(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def bench(context: typer.Context):
-    """Measure against what a user would use instead; see --help of its own."""
+    """Measure against what a user would use instead, or `bench quality`; see --help of its own."""
+    arguments = list(context.args)
     try:
-        from .bench import main as run_bench
+        if arguments[:1] == ["quality"]:
+            from .quality_report import main as run_bench
+
+            arguments = arguments[1:]
+        else:
+            from .bench import main as run_bench
     except ModuleNotFoundError as error:
         raise Failure(f"bench: got no {error.name}, expected it installed. pip install \"foveate[dev]\"") from None
-    raise typer.Exit(run_bench(context.args) or 0)
+    raise typer.Exit(run_bench(arguments) or 0)
 
 
 def version(asked: bool):

@@ -1,29 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m foveate.demo`: pictures from installed packages through every layout, into one report.
+"""`python -m foveate.demo`: pictures from installed packages, each encoded in several ways with
+as many tokens, into one report.
 
 The pictures come inside the wheels of scikit-image, scikit-learn and matplotlib; nothing is downloaded.
 """
 
 import importlib.util
 import os
-import statistics
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
-# (package, file, layout, tokens, gaze in uv); None: the ring pattern's own number
+from . import policies
+from .error import InputError
+
+# (package, file, tokens, gaze in uv)
 SCENES = (
-    ("skimage", "data/astronaut.png", "views", 273, ((0.43, 0.22),)),
-    ("skimage", "data/coffee.png", "rings", None, ((0.50, 0.45),)),
-    ("skimage", "data/chelsea.png", "views", 160, ((0.38, 0.36), (0.73, 0.37))),
-    ("skimage", "data/page.png", "grid", 96, ()),
-    ("skimage", "data/text.png", "views", 96, ((0.25, 0.30),)),
-    ("skimage", "data/retina.jpg", "rings", None, ((0.82, 0.51),)),
-    ("sklearn", "datasets/images/china.jpg", "views", 273, ((0.53, 0.30),)),
-    ("sklearn", "datasets/images/flower.jpg", "rings", None, ((0.55, 0.40),)),
-    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "views", 160, ((0.47, 0.33),)),
+    ("skimage", "data/astronaut.png", 273, ((0.43, 0.22),)),
+    ("skimage", "data/coffee.png", 240, ((0.50, 0.45),)),
+    ("skimage", "data/chelsea.png", 140, ((0.38, 0.36), (0.73, 0.37))),
+    ("skimage", "data/page.png", 96, ((0.30, 0.40),)),
+    ("skimage", "data/text.png", 96, ((0.25, 0.30),)),
+    ("skimage", "data/retina.jpg", 1024, ((0.82, 0.51),)),
+    ("sklearn", "datasets/images/china.jpg", 273, ((0.53, 0.30),)),
+    ("sklearn", "datasets/images/flower.jpg", 273, ((0.55, 0.40),)),
+    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", 273, ((0.47, 0.33),)),
 )
 REPEATS = 5
 
@@ -35,15 +37,20 @@ def find(package, name):
     return path if path and path.is_file() else None
 
 
-def encode(engine, pixels, layout, budget, gaze):
-    """(tokens, median ms): the first call warms up, the others are timed."""
-    options = {"layout": layout, "gaze": list(gaze) or None, "budget": budget}
-    tokens, times = engine.tokens(pixels, **options), []
-    for _ in range(REPEATS):
-        start = time.perf_counter_ns()
-        engine.tokens(pixels, **options)
-        times.append((time.perf_counter_ns() - start) / 1e6)
-    return tokens, statistics.median(times)
+def entry_of(engine, name, pixels, budget, gaze, model="vit16", repeats=REPEATS):
+    """What a report shows of an image: every policy of this build at one budget, relevance and rates."""
+    shown = {}
+    for policy in policies.POLICIES:
+        try:
+            made = policies.encode(engine, pixels, policy, budget=budget, gaze=gaze, model=model, repeats=repeats)
+        except InputError:      # a budget that is too small for this way of spending it
+            made = None
+        if made is not None:
+            shown[policy] = made
+    rated = shown.get("rate gaze") or shown.get("rate")
+    return {"name": name, "image": pixels, "budget": budget, "gaze_uv": gaze, "shown": list(shown.values()),
+            "relevance": policies.relevance_of(engine, pixels, gaze, model=model) if rated else None,
+            "rates": policies.rates_of(rated.tokens, pixels.shape[:2]) if rated else None}
 
 
 def main(arguments=None):
@@ -65,25 +72,26 @@ def main(arguments=None):
     facts = [f"foveate {__version__}", f"{caps['backend']}: {caps['device']}",
              f"{len(os.sched_getaffinity(0))} cores"]
     out.print(Text(" · ".join(facts), "dim"))
-    table, entries, absent = plain_table("image", "layout", ">size", ">tokens", "px a texel: tokens", ">ms"), [], []
-    for package, name, layout, budget, gaze in SCENES:
+    table, entries, absent = plain_table("image", ">size", "policy", ">tokens", "px a texel: tokens", ">ms"), [], []
+    for package, name, budget, gaze in SCENES:
         path = find(package, name)
         if path is None:
             absent.append(f"{package}/{name}")
             continue
         pixels = np.asarray(Image.open(path).convert("RGB"))
-        tokens, ms = encode(engine, pixels, layout, budget, gaze)
-        entry = {"name": path.stem, "layout": layout, "image": pixels, "tokens": tokens, "ms": ms, "gaze_uv": gaze}
-        entries.append(entry)
-        found = details(tokens)
-        table.add_row(path.stem, layout, f"{pixels.shape[1]} x {pixels.shape[0]}",
-                      str(sum(count for _, _, count in found)),
-                      ", ".join(f"{step:.3g}: {count}" for _, step, count in found), f"{ms:.2f}")
+        entries.append(entry_of(engine, path.stem, pixels, budget, gaze))
+        for number, shown in enumerate(entries[-1]["shown"]):
+            found = details(shown.tokens)
+            table.add_row("" if number else path.stem, "" if number else f"{pixels.shape[1]} x {pixels.shape[0]}",
+                          shown.policy.title, str(sum(count for _, _, count in found)),
+                          ", ".join(f"{step:.3g}: {count}" for _, step, count in found), f"{shown.ms:.2f}")
     if not entries:
         sys.exit('demo: pictures: got none, expected those of scikit-image. pip install "foveate[demo]"')
     out.print(table)
     if absent:
         out.print(Text("not installed: " + ", ".join(absent), "dim"))
+    if policies.missing():
+        out.print(Text("not in this build: " + ", ".join(policies.missing()), "dim"))
     write_report(target, entries, facts=facts)
     out.print(f"report: {target}")
     engine.close()

@@ -7,15 +7,18 @@ import threading
 from functools import lru_cache
 
 from . import _core, default
+from . import budget as budgeting
 from .error import ForkedEngineError, InputError, require, whole
 from .image import Image, gather
 from .image import image as image_stage
-from .layout import Layout, layout_spec, table_of
+from .layout import Layout, kind_of, layout_spec, more_options, table_of
 from .layout import layout as layout_stage
 from .presets import sample_options
 from .pyramid import Pyramid, pyramid_spec
 from .pyramid import pyramid as pyramid_stage
-from .relevance import Relevance
+from .rate import Rates, rate_spec
+from .rate import rate as rate_stage
+from .relevance import Relevance, tokens_relevance
 from .relevance import relevance as relevance_stage
 from .sample import Patches
 from .sample import sample as sample_stage
@@ -32,6 +35,7 @@ from .types import (
     Falloff,
     Kind,
     Order,
+    RateSet,
     Saliency,
     StageName,
     Unit,
@@ -39,7 +43,9 @@ from .types import (
 
 SAMPLE = STAGES.index("sample")
 _pyramid_spec = lru_cache(maxsize=64)(pyramid_spec)
+_rate_spec = lru_cache(maxsize=64)(rate_spec)
 atexit.register(_pyramid_spec.cache_clear)      # before the module that made the specs goes
+atexit.register(_rate_spec.cache_clear)
 
 
 class Engine:
@@ -148,12 +154,22 @@ class Engine:
                                previous=previous, smooth=smooth, band=band, cell=cell, model=model, unit=unit,
                                clamp=clamp, engine=self)
 
+    def rate(self, image, *, relevance=None, budget: int | None = None, model=None, cell: int | None = None,
+             rates: RateSet = "vrs", max_rate: int | None = None, previous: Rates | None = None,
+             hysteresis: float = 0.25, smooth: bool = False) -> Rates:
+        """The stage rate; see `foveate.rate`."""
+        return rate_stage(image, relevance=relevance, budget=budget, model=model, cell=cell, rates=rates,
+                          max_rate=max_rate, previous=previous, hysteresis=hysteresis, smooth=smooth, engine=self)
+
     def layout(self, image, *, kind: Kind = "grid", budget: int | None = None, model=None,
                cell: int | None = None, gaze=None, unit: Unit = "uv", clamp: bool = False, grid=None,
-               strides=None, grids=None, order: Order = "raster", views=None) -> Layout:
+               strides=None, grids=None, order: Order = "raster", views=None, rates: Rates | None = None,
+               alpha: float | None = None, e0: float | None = None, passes: int | None = None,
+               rho: float | None = None, heat=None, sigma: float | None = None) -> Layout:
         """The stage layout; see `foveate.layout`."""
         return layout_stage(image, kind=kind, budget=budget, model=model, cell=cell, gaze=gaze, unit=unit,
                             clamp=clamp, grid=grid, strides=strides, grids=grids, order=order, views=views,
+                            rates=rates, alpha=alpha, e0=e0, passes=passes, rho=rho, heat=heat, sigma=sigma,
                             engine=self)
 
     def sample(self, pyramid: Pyramid, layout: Layout, *, model=None, patch: int | None = None,
@@ -170,17 +186,24 @@ class Engine:
         return tensor_stage(patches, layout, engine=self)
 
     def tokens(self, images, *, layout: Kind | None = None, budget: int | None = None, gaze=None, model=None,
+               relevance: dict | None = None, rates: RateSet = "vrs", max_rate: int | None = None,
+               previous: Tokens | None = None, hysteresis: float = 0.25, smooth: bool = True,
                patch: int | None = None, merge: int | None = None, mean=None, std=None,
                frames: int | None = None, dtype: Dtype = "float32", taps: float = 3.0, lod_bias: float = 0.0,
                edge: Edge = "aligned", color: Color = "encoded", unit: Unit = "uv", clamp: bool = False,
                grid=None, strides=None, grids=None, order: Order = "raster", views=None,
+               alpha: float | None = None, e0: float | None = None, passes: int | None = None,
+               rho: float | None = None, heat=None, sigma: float | None = None,
                channels: Channels | None = None, background=None) -> Tokens:
         """Every stage in one go, building no pyramid level that no token needs.
 
         Args:
             images: what `foveate.image` takes; channels and background are explained there.
-            layout: "grid", "rings" or "views"; None: "views" where there is a gaze, else "grid". budget,
-                gaze, unit, clamp, grid, strides, grids, order and views are explained at `foveate.layout`.
+            layout: None: "rate", or the kind whose options are given. budget, gaze, unit, clamp, grid, strides,
+                grids, order, views, alpha, e0, passes, rho, heat and sigma are explained at `foveate.layout`.
+            relevance: for "rate": a dict of the options of `foveate.relevance`; gaze alone is one of them.
+            rates, max_rate, hysteresis, smooth: for "rate", see `foveate.rate`.
+            previous: for "rate": the Tokens of the frame before, so that a video does not flicker.
             model: a preset; patch, merge, mean, std, frames, dtype, taps and lod_bias change it and are
                 explained at `foveate.sample`.
             edge, color: of the pyramid, see `foveate.pyramid`.
@@ -199,7 +222,7 @@ class Engine:
         """
         core = self._open()
         if layout is None:
-            layout = "grid" if gaze is None else "views"
+            layout = kind_of(grid, strides, grids, views, alpha, e0, passes, rho)
         preset, options = sample_options(model, patch, merge, mean, std, frames, None, dtype, taps, lod_bias)
         if isinstance(images, Image):
             taken = images._sources
@@ -209,9 +232,45 @@ class Engine:
         count = sum(source.shape[0] if axes[0] >= 0 else 1 for source, axes, _ in taken)
         rows = layout_spec(count, layout, budget, preset.cell, gaze, unit, clamp, grid, strides, grids, order,
                            views)
-        made, table = core.tokens(sources, _pyramid_spec(edge, color, None), rows, options)
+        more_options(rows, layout, alpha=alpha, e0=e0, passes=passes, rho=rho, heat=heat, sigma=sigma)
+        weights, split, before = None, _rate_spec(None, preset.cell, rates, max_rate, hysteresis, smooth), (None, None)
+        if layout == "rate":
+            weights = tokens_relevance(count, preset.cell, relevance, gaze, unit, clamp)
+            if previous is not None:
+                require(isinstance(previous, Tokens), "Engine: previous", type(previous).__name__, "Tokens")
+                before = previous._made
+        made, table, *kept = core.tokens(sources, _pyramid_spec(edge, color, None), weights, split, rows, options,
+                                         *before)
         shape = preset.shape(made.image_count, made.rows)
-        return Tokens(Array(core.patches_array(made, shape)), table_of(table, made), preset)
+        return Tokens(Array(core.patches_array(made, shape)), table_of(table, made), preset, tuple(kept))
+
+    def buckets(self, images, *, budgets=budgeting.BUDGETS, cuts=budgeting.CUTS, gaze=None, heat=None,
+                channels: Channels | None = None, background=None, **options):
+        """Tokens by an adaptive budget: few for plain images, many for busy ones, in one batch for each budget.
+
+        Args:
+            images: what `foveate.image` takes; channels and background are explained there.
+            budgets, cuts: see `foveate.budget.adaptive`.
+            gaze, heat: as for `tokens`; lists for each image follow their images.
+            options: what else `tokens` takes, but no budget.
+
+        Yields:
+            (indices, Tokens): which of the images, rising, and their tokens. Every image comes once.
+
+        Raises:
+            InputError, LimitError, MemoryBudgetError: as `tokens` does.
+
+        >>> import foveate, numpy as np
+        >>> plain, busy = np.zeros((64, 64), np.uint8), np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+        >>> engine = foveate.Engine(backend="cpu")
+        >>> [(indices.tolist(), tokens.valid.shape) for indices, tokens in engine.buckets([plain, busy, plain])]
+        [([0, 2], (2, 180)), ([1], (1, 365))]
+        """
+        taken = self.image(images, channels=channels, background=background)
+        for budget, indices, planes in budgeting.split(taken, budgets, cuts, self):
+            yield indices, self.tokens(planes, channels="first", budget=budget,
+                                       gaze=budgeting.of_images(gaze, indices, len(taken), 3),
+                                       heat=budgeting.of_images(heat, indices, len(taken), 3), **options)
 
 
 def _bytes(what, value):

@@ -7,11 +7,13 @@ from . import _core
 from .default import engine_of
 from .error import InputError, choice, real, require, whole
 from .image import Image
+from .layout_roi import SIGMA, heats_of
 from .presets import preset_of
 from .pyramid import Pyramid
 from .types import POSITION, Kind, Order, Unit
 
-KINDS = {"grid": 0, "rings": 1, "views": 2}
+KINDS = {"rate": 5, "grid": 0, "rings": 1, "views": 2, "logpolar": 3, "cortical": 4}
+POLAR = {"alpha": "logpolar", "e0": "cortical"}     # whose option it is
 UNITS = {"uv": False, "px": True}
 ORDERS = {"raster": False, "level": True}
 BUDGET = 273
@@ -67,7 +69,7 @@ class Layout:
 
     @property
     def rate(self) -> np.ndarray:
-        """(B, K) int32: log2 width << 2 | log2 height in cells, each the nearest of 0..3."""
+        """(B, K) int32: log2 width << 2 | log2 height in cells, see Rates; other kinds: the nearest of 0..3."""
         return self.table["rate"]
 
     @property
@@ -85,6 +87,11 @@ class Layout:
         """(B, K) int32: the image it belongs to."""
         return self.table["image"]
 
+    def _repr_html_(self) -> str:
+        from .notebook import layout_html
+
+        return layout_html(self)
+
     def __repr__(self) -> str:
         return f"<foveate.Layout {self.kind}: {self.rows} tokens for each of {self._core.image_count} images>"
 
@@ -96,14 +103,17 @@ def table_of(data, values):
 
 def layout(image, *, kind: Kind = "grid", budget: int | None = None, model=None, cell: int | None = None,
            gaze=None, unit: Unit = "uv", clamp: bool = False, grid=None, strides=None, grids=None,
-           order: Order = "raster", views=None, engine=None) -> Layout:
+           order: Order = "raster", views=None, rates=None, alpha: float | None = None, e0: float | None = None,
+           passes: int | None = None, rho: float | None = None, heat=None, sigma: float | None = None,
+           engine=None) -> Layout:
     """Lays exactly K tokens over each image.
 
     Args:
         image: an Image, a Pyramid, (height, width) in px, or a list of (height, width).
-        kind: "grid": equal cells over the whole image. "rings": square rings around each gaze point, finest
-            in the middle. "views": an overview of the whole image, and for each gaze point a fovea at full
-            resolution.
+        kind: "rate": the tokens of `rates`. "grid": equal cells over the whole image. "rings": square rings
+            around each gaze point, finest in the middle. "views": an overview of the whole image, and for each gaze point a fovea at full
+            resolution. "logpolar": rings and sectors around each gaze point, every cell filled. "cortical": as
+            dense as the square of cortical magnification, on golden spirals.
         budget: K, 1..65536; None: 273, for rings the count of their pattern.
         model: a preset's name, for its cell.
         cell: texels of a token edge, patch * merge; None: the model's, or 16.
@@ -111,11 +121,20 @@ def layout(image, *, kind: Kind = "grid", budget: int | None = None, model=None,
             None: the middle.
         unit: of gaze and views: "uv", 0..1 over the image, or "px".
         clamp: move gaze points from outside to the border, where otherwise they are an error.
-        grid: (rows, columns) instead of a budget, for kind="grid".
+        grid: (rows, columns) instead of a budget, for kind="grid"; of the heat of gaze points, with rho.
         strides, grids: px a texel, and tokens on a side, of each ring from the centre; None: 1, 2, 4, 6, 8
             and 4, 4, 6, 8, 10, which makes 172 tokens.
-        order: "raster": by centre, top to bottom; "level": from the finest ring outwards.
+        order: "raster": by centre, top to bottom; "level": from the gaze outwards.
         views: [((x0, y0, x1, y1), (rows, columns)), ...] instead of overview and foveas.
+        rates: for kind="rate": the Rates of the same images; their budget and cell count.
+        alpha, e0: of kind="logpolar" and "cortical": the distance from the gaze at which tokens are twice as
+            wide, 0.001..100 half image diagonals; None: 0.15, or more where tokens at the gaze would be finer
+            than 1 px a texel.
+        passes: of kind="views": 2..4 views of growing detail around each gaze point, the overview included.
+        rho: of kind="views": an overview, and the smallest box with this share of the heat instead of foveas;
+            above 0, at most 1.
+        heat: (rows, columns) of numbers up to 256 each way, or one for each image; None: made from gaze.
+        sigma: of the heat of gaze points: 0.001..1 of the longer side; None: 1/32.
         engine: the Engine to use; None: the process's own.
 
     Returns:
@@ -132,20 +151,55 @@ def layout(image, *, kind: Kind = "grid", budget: int | None = None, model=None,
     engine = engine_of(engine)
     core = engine._open()
     if cell is None:
-        cell = preset_of(model).cell
+        cell = rates.cell if kind == "rate" and rates is not None and model is None else preset_of(model).cell
     if isinstance(image, (Image, Pyramid)):
         sizes = (image.image if isinstance(image, Pyramid) else image).sizes
     else:
         sizes = _sizes(image)
+    if kind == "rate" and rates is not None:
+        budget = rates.budget
     spec = layout_spec(len(sizes), kind, budget, cell, gaze, unit, clamp, grid, strides, grids, order, views)
-    return Layout(core.layout([(width, height) for height, width in sizes], spec), core, kind)
+    more_options(spec, kind, alpha=alpha, e0=e0, passes=passes, rho=rho, heat=heat, sigma=sigma)
+    made = core.layout([(width, height) for height, width in sizes], spec, rates and rates._core)
+    return Layout(made, core, kind)
+
+
+def kind_of(grid, strides, grids, views, alpha, e0, passes, rho):
+    """The kind whose options are given; without any, that of the rates."""
+    if grid is not None and rho is None:
+        return "grid"
+    if strides is not None or grids is not None:
+        return "rings"
+    if views is not None or passes is not None or rho is not None:
+        return "views"
+    return "logpolar" if alpha is not None else "cortical" if e0 is not None else "rate"
+
+
+def more_options(spec, kind, *, alpha=None, e0=None, passes=None, rho=None, heat=None, sigma=None):
+    """Sets the options that belong to one kind; with another they are an error, not ignored."""
+    options = {"alpha": alpha, "e0": e0, "passes": passes, "rho": rho, "heat": heat, "sigma": sigma}
+    for name, value in options.items():
+        own = POLAR.get(name, "views")
+        require(value is None or kind == own, f"layout: {name}", f'kind="{kind}"', f'kind="{own}"')
+    values = {name: real(f"layout: {name}", value) for name, value in options.items()
+              if name not in ("passes", "heat") and value is not None}
+    for name in POLAR.keys() & values:      # 0 is the core's word for none
+        require(values[name] != 0, f"layout: {name}", 0, "0.001..100 half image diagonals")
+    require(rho is not None or (heat is None and sigma is None), "layout: rho", "none with heat or sigma",
+            "above 0, and 1 at most")
+    if rho is not None:
+        require(values["rho"] != 0, "layout: rho", 0, "above 0, and 1 at most")
+    spec.polar(values.get("alpha", 0), values.get("e0", 0))
+    spec.regions(2 if passes is None else whole("layout: passes", passes, 2, 4), values.get("rho", 0),
+                 values.get("sigma", SIGMA), heats_of(heat))
 
 
 def layout_spec(images, kind, budget, cell, gaze, unit, clamp, grid, strides, grids, order, views):
     """The core's options."""
     code = choice("layout: kind", kind, KINDS)
     if budget is None:
-        budget = 0 if kind == "rings" or grid is not None or views is not None else BUDGET
+        grid_given = kind == "grid" and grid is not None
+        budget = 0 if kind == "rings" or grid_given or views is not None else BUDGET
     else:
         budget = whole("layout: budget", budget, 1, TOKENS)
     if kind == "rings" and strides is None and grids is None:

@@ -19,6 +19,8 @@ COMBINES = {None: 0, "opponent": 1, "max": 2, "mean": 3, "product": 4}
 WEIGHTS = 5
 TERMS = ("gaze", "information", "saliency", "query", "motion", "roi")
 ONE = 65535
+OPTIONS = ("gaze", "falloff", "fov_deg", "viewing_px", "information", "saliency", "query", "motion", "roi", "trace",
+           "sigma", "combine", "knobs", "beta", "floor", "smooth", "band", "unit", "clamp")
 
 
 class Relevance:
@@ -124,7 +126,7 @@ def relevance(image, *, gaze=None, falloff: Falloff | tuple = "cortical", fov_de
     >>> image = np.zeros((64, 64), np.uint8)
     >>> image[:32, :32] = np.arange(32) * 8
     >>> foveate.relevance(image, information=True, cell=32).cells[0].tolist()
-    [[65535, 1311], [1311, 1311]]
+    [[52428, 1311], [1311, 1311]]
     """
     engine = engine_of(engine)
     core = engine._open()
@@ -160,6 +162,17 @@ def relevance_spec(images, cell, *, gaze=None, falloff="cortical", fov_deg=None,
         _given("relevance: fov_deg", fov_deg), _given("relevance: viewing_px", viewing_px),
         real("relevance: beta", beta), bool(information), choice("relevance: saliency", saliency, SALIENCIES),
         bool(motion), _query(query), boxes, masks, traces, real("relevance: sigma", sigma), code, numbers)
+
+
+def tokens_relevance(images, cell, options, gaze, unit, clamp):
+    """The core's options of a whole run, where `gaze` alone is one of them; None: every cell weighs the same."""
+    if options is None:
+        return None if gaze is None else relevance_spec(images, cell, gaze=gaze, unit=unit, clamp=clamp)
+    require(isinstance(options, dict), "relevance: options", type(options).__name__,
+            "a dict of the options of foveate.relevance")
+    unknown = [name for name in options if name not in OPTIONS]
+    require(not unknown, "relevance: options", ", ".join(map(repr, unknown)), "some of " + ", ".join(OPTIONS))
+    return relevance_spec(images, cell, **{"gaze": gaze, "unit": unit, "clamp": clamp, **options})
 
 
 def _gathered(arrays):
@@ -267,6 +280,9 @@ def _roi(roi, images):
 
 def _points(what, value, images, form, *sizes):
     """Tuples of numbers: a list of them for each image, or one list for all."""
+    many = getattr(value, "ndim", 0) == 2 and value.shape[0] != images
+    if many and value.shape[1] in sizes and isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+        return [list(map(tuple, value.tolist()))]       # a long trace needs no look at each number
     value = _plain(value)
     depth = _depth(value)
     if depth == 1:

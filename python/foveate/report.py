@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HTML file that shows what became of each image; it needs nothing but itself."""
+"""One HTML file that shows what ways of spending the same tokens make of each image; it needs nothing but itself."""
 
 import base64
 import html
@@ -7,122 +7,175 @@ import io
 import os
 from pathlib import Path
 
-from .overlay import PALETTE, details, overlay, reconstruct
+import numpy as np
 
-STYLE = """
-:root { color-scheme: light dark; --ground: #fbfaf8; --panel: #ffffff; --ink: #1c2026; --soft: #656d78;
-  --line: #e4e2dd; --accent: #b3541e; }
-@media (prefers-color-scheme: dark) { :root { --ground: #14171c; --panel: #1b1f26; --ink: #e6e9ee;
-  --soft: #97a1af; --line: #2b313a; --accent: #ffb627; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 56px 24px 80px; }
-h1 { font-size: 34px; line-height: 1.15; letter-spacing: -.02em; margin: 0 0 10px; font-weight: 650; }
-h2 { font-size: 20px; letter-spacing: -.01em; margin: 0; font-weight: 620; }
-p { margin: 0; } .lead { color: var(--soft); max-width: 62ch; } .facts { margin-top: 14px; color: var(--soft);
-  font-size: 14px; }
-.number { font-variant-numeric: tabular-nums; }
-.scroll { overflow-x: auto; margin: 36px 0 24px; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th { text-align: left; font-weight: 500; color: var(--soft); border-bottom: 1px solid var(--line);
-  padding: 6px 18px 6px 0; white-space: nowrap; }
-td { border-bottom: 1px solid var(--line); padding: 7px 18px 7px 0; white-space: nowrap; }
-th.number, td.number { text-align: right; }
-a { color: inherit; text-decoration: none; } a:hover, a:focus-visible { color: var(--accent); }
-section { border-top: 1px solid var(--line); padding: 34px 0 10px; }
-header.entry { display: flex; flex-wrap: wrap; gap: 4px 18px; align-items: baseline; margin-bottom: 14px; }
-header.entry p { color: var(--soft); font-size: 14px; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 18px; }
-figure { margin: 0; } figure img { display: block; width: 100%; height: auto; border-radius: 6px;
-  background: #14171c; }
-figcaption { color: var(--soft); font-size: 13px; margin-top: 7px; }
-.bar { display: flex; height: 8px; border-radius: 4px; overflow: hidden; margin: 16px 0 8px;
-  background: var(--line); } .bar i { display: block; }
-.key { display: flex; flex-wrap: wrap; gap: 4px 20px; font-size: 13px; color: var(--soft); }
-.key i { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 7px; }
-footer { color: var(--soft); font-size: 13px; border-top: 1px solid var(--line); margin-top: 40px;
-  padding-top: 16px; }
-@media print { section { break-inside: avoid; } }
-"""
+from . import policies, quality
+from .outline import bar, gradient, rate_key, svg
+from .overlay import PALETTE, details, rate_color
+from .picture import heat, png
+from .reconstruct import reconstruct
+from .report_style import STYLE
+
+MOST_BYTES = 8 << 20
 
 
-def data_uri(picture):
-    """A picture as an address. WebP: a tenth of the bytes of a PNG of a photograph."""
+def _address(kind, data):
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode()
+
+
+def photograph(pixels, side, webp=82):
+    """An address of an image at most `side` px long. WebP: a tenth of the bytes of a PNG of a photograph."""
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    if max(picture.size) > side:
+        scale = side / max(picture.size)
+        picture = picture.resize((max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)),
+                                 Image.Resampling.LANCZOS)
     out = io.BytesIO()
-    picture.save(out, "WEBP", quality=86, method=4)
-    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
+    picture.save(out, "WEBP", quality=webp, method=4)
+    return _address("webp", out.getvalue())
+
+
+def _db(value):
+    return "exact" if value >= 99 else f"{value:.2f}"
+
+
+def measure(entry):
+    """Adds to each shown policy what it leaves: its picture and its PSNRs."""
+    image, gaze, rows = entry["image"], entry.get("gaze_uv") or [(0.5, 0.5)], []
+    for shown in entry["shown"]:
+        seen = reconstruct(image.shape[:2], shown.tokens)
+        seen = seen if seen.shape[2] == 3 else np.repeat(seen[..., :1], 3, axis=2)
+        rows.append({"shown": shown, "seen": np.floor(seen * 255 + 0.5).astype(np.uint8),
+                     "found": details(shown.tokens), "psnr": quality.psnr(image, seen),
+                     "gaze": quality.weighted_psnr(image, seen, gaze)})
+    return rows
+
+
+def _cell_picture(colors, size, edge):
+    """A small PNG of cells, shown as large as its cells are: it may overhang the image like them."""
+    rows, columns = colors.shape[:2]
+    style = f"width:{columns * edge / size[1]:.4%};height:{rows * edge / size[0]:.4%}"
+    return f'<img class="cells" alt="" style="{style}" src="{_address("png", png(colors, 9))}">'
+
+
+def planes(entry, number, name):
+    """The card of relevance and rates, or of the one that the entry has."""
+    size, pictures, keys = entry["image"].shape[:2], [], []
+    cell = entry["shown"][0].tokens.preset.cell if entry["shown"] else 16
+    ratio = f"aspect-ratio:{size[1]}/{size[0]}"
+    if entry.get("relevance") is not None:
+        values = np.asarray(entry["relevance"], float)
+        pictures.append(("relevance", heat(values)))
+        keys.append(f'<div class="scale"><span>0</span><i style="background:{gradient()}"></i><span>1</span></div>')
+    if entry.get("rates") is not None:
+        codes = np.asarray(entry["rates"])
+        pictures.append(("rate image", rate_color(codes)))
+        keys.append(f'<div class="key">{rate_key(codes)}</div>')
+    if not pictures:
+        return ""
+    titles = " and ".join(title for title, _ in pictures)
+    views = "".join(f'<div class="view photo-{number} gray" style="{ratio}" role="img" aria-label="{title} of {name}">'
+                    f"{_cell_picture(colors, size, cell)}</div>" for title, colors in pictures)
+    words = f"what made the tokens of the rate policy what they are, for every {cell} px cell"
+    return (f'<figure class="card"><div class="pictures planes">{views}</div><figcaption><h3>{titles}</h3>'
+            f'<p>{words}</p>{"".join(keys)}</figcaption></figure>')
+
+
+def card(row, number, place, entry, name, best, side):
+    shown, size = row["shown"], entry["image"].shape[:2]
+    title, count = html.escape(shown.policy.title), sum(count for _, _, count in row["found"])
+    gaze = entry.get("gaze_uv", ()) if shown.policy.gazes else ()
+    drawn = svg(shown.tokens, size, gaze_uv=gaze, dim=f"dim-{number}-{place}", label=f"{count} tokens: {title}")
+    ratio = f"aspect-ratio:{size[1]}/{size[0]}"
+    marks = [' class="best"' if row[key] == best[key] else "" for key in ("psnr", "gaze")]
+    return f"""<figure class="card" id="card-{number}-{place}">
+<a class="pictures" href="#card-{number}-{place}"><div class="view photo-{number}" style="{ratio}">{drawn}</div>
+<img class="view" style="{ratio}" src="{photograph(row["seen"], side)}" alt="{name} from the patches of {title}"></a>
+<a class="close" href="#entry-{number}" aria-label="close">×</a>
+<figcaption><h3>{title}</h3><p>{html.escape(shown.policy.about)}</p>{bar(row["found"])}
+<dl><div><dt>PSNR</dt><dd{marks[0]}>{_db(row["psnr"])}</dd></div>
+<div><dt>gaze-weighted</dt><dd{marks[1]}>{_db(row["gaze"])}</dd></div>
+<div><dt>tokens</dt><dd>{count}</dd></div><div><dt>ms</dt><dd>{shown.ms:.2f}</dd></div></dl></figcaption></figure>"""
 
 
 def section(number, entry, side):
-    index, gaze = entry.get("index", 0), entry.get("gaze_uv", ())
-    image, tokens = entry["image"], entry["tokens"]
-    name, layout = html.escape(entry["name"]), html.escape(entry["layout"])
-    found = details(tokens, index)
-    total = sum(count for _, _, count in found)
-    height, width = image.shape[:2]
-    inks = [PALETTE[group % len(PALETTE)] for group, _, _ in found]
-    bar = "".join(f'<i style="flex:{count};background:{ink}"></i>'
-                  for ink, (_, _, count) in zip(inks, found, strict=True))
-    key = "".join(f'<span><i style="background:{ink}"></i>{step:.3g} px a texel: '
-                  f'<span class="number">{count}</span></span>'
-                  for ink, (_, step, count) in zip(inks, found, strict=True))
-    drawn = data_uri(overlay(image, tokens, index=index, gaze_uv=gaze, side=side, legend=False))
-    seen = data_uri(reconstruct(image, tokens, index=index, side=side))
-    return f"""
-<section id="entry-{number}">
-<header class="entry"><h2>{name}</h2>
-<p class="number">{layout} · {width} × {height} px · {total} tokens · {entry["ms"]:.2f} ms</p></header>
-<div class="pair">
-<figure><img src="{drawn}" alt="{name} with its {total} tokens drawn as rectangles">
-<figcaption>Each rectangle is one token; its colour says how many px a texel of it covers.</figcaption></figure>
-<figure><img src="{seen}" alt="{name} put together again from its patches">
-<figcaption>What the model sees: the patches, put back where they came from.</figcaption></figure>
-</div>
-<div class="bar" role="img" aria-label="share of tokens by detail">{bar}</div>
-<div class="key">{key}</div>
-</section>"""
+    """(HTML, rows of figures) of one image."""
+    rows = measure(entry)
+    name, (height, width) = html.escape(entry["name"]), entry["image"].shape[:2]
+    best = {key: max((row[key] for row in rows), default=0) for key in ("psnr", "gaze")}
+    groups = sorted({(group, PALETTE[group % len(PALETTE)]) for row in rows for group, _, _ in row["found"]})
+    key = "".join(f'<span><i style="background:{ink}"></i>{"1 px" if group == 0 else f"about {2**group} px"} a texel'
+                  "</span>" for group, ink in groups)
+    cards = "".join(card(row, number, place, entry, name, best, side) for place, row in enumerate(rows, 1))
+    page = f"""<section id="entry-{number}"><header class="entry"><h2>{name}</h2>
+<p class="number">{width} × {height} px · at most {entry["budget"]} tokens</p><div class="key">{key}</div></header>
+<div class="cards">{cards}{planes(entry, number, name)}</div></section>"""
+    return page, rows
 
 
-def write_report(path, entries, *, title="What the model sees", facts=(), side=900):
+def _table(entries, measured):
+    titles = list(dict.fromkeys(row["shown"].policy.title for rows in measured for row in rows))
+    head = "".join(f'<th class="number">{html.escape(title)}</th>' for title in titles)
+    body = []
+    for number, (entry, rows) in enumerate(zip(entries, measured, strict=True), 1):
+        by, best = {row["shown"].policy.title: row for row in rows}, max((row["gaze"] for row in rows), default=0)
+        cells = "".join(f'<td class="number{" best" if row["gaze"] == best else ""}">{_db(row["gaze"])}</td>'
+                        if (row := by.get(title)) else '<td class="number">–</td>' for title in titles)
+        body.append(f'<tr><td><a href="#entry-{number}">{html.escape(entry["name"])}</a></td>'
+                    f'<td class="number">{entry["budget"]}</td>{cells}</tr>')
+    return (f'<div class="scroll"><table><caption>Gaze-weighted PSNR, dB</caption><thead><tr><th>image</th>'
+            f'<th class="number">tokens</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>')
+
+
+def write_report(path, entries, *, title="What the model sees", facts=(), side=720):
     """Writes a self-contained HTML file, light or dark as the reader's system is.
 
     Args:
         path: file to write; its folder is made.
-        entries: dicts with name, layout, image (uint8 HWC), tokens, ms, and optionally index and gaze_uv.
+        entries: dicts with name, image (uint8 HWC), budget, shown (a list of policies.Shown), and optionally
+            gaze_uv, relevance ((rows, columns), 0..1) and rates ((rows, columns) codes).
         title: the heading.
         facts: short strings: backend, machine, version.
-        side: longer side of the pictures, px.
+        side: longer side of the pictures, px; less where the file would be over 8 MB.
 
     Returns:
         pathlib.Path of the file.
     """
-    rows = []
-    for number, entry in enumerate(entries, 1):
-        found = details(entry["tokens"], entry.get("index", 0))
-        height, width = entry["image"].shape[:2]
-        detail = ", ".join(f"{step:.3g}: {count}" for _, step, count in found)
-        rows.append(f'<tr><td><a href="#entry-{number}">{html.escape(entry["name"])}</a></td>'
-                    f'<td>{html.escape(entry["layout"])}</td><td class="number">{width} × {height}</td>'
-                    f'<td class="number">{sum(count for _, _, count in found)}</td><td class="number">{detail}</td>'
-                    f'<td class="number">{entry["ms"]:.2f}</td></tr>')
-    body = "".join(section(number, entry, side) for number, entry in enumerate(entries, 1))
-    page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)} - foveate</title><style>{STYLE}</style></head><body><main>
-<h1>{html.escape(title)}</h1>
-<p class="lead">Every image below became a fixed number of tokens: fine where the gaze is, coarse elsewhere.</p>
-<p class="facts number">{" · ".join(html.escape(str(fact)) for fact in facts)}</p>
-<div class="scroll"><table><thead><tr><th>image</th><th>layout</th><th class="number">px</th>
-<th class="number">tokens</th><th class="number">px a texel: tokens</th><th class="number">ms</th></tr></thead>
-<tbody>{"".join(rows)}</tbody></table></div>
-{body}
-<footer>ms: median of repeated calls of <code>Engine.tokens</code> for this one image on the machine named above.
-</footer></main></body></html>
-"""
+    while True:
+        page = _page(entries, title, facts, side)
+        if len(page) <= MOST_BYTES or side <= 160:
+            break
+        side = int(side * 0.8)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)
     return path
+
+
+def _page(entries, title, facts, side):
+    sections, measured, photos = [], [], []
+    for number, entry in enumerate(entries, 1):
+        text, rows = section(number, entry, side)
+        sections.append(text)
+        measured.append(rows)
+        photos.append(f".photo-{number}{{background-image:url({photograph(entry['image'], side)})}}")
+    absent = policies.missing()
+    note = f" Not in this build: {', '.join(absent)}." if absent else ""
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)} - foveate</title><style>{STYLE}{"".join(photos)}</style></head><body><main>
+<h1>{html.escape(title)}</h1>
+<p class="lead">The same number of tokens, spent in different ways. Above: where they lie. Below: the picture put
+together again from their patches, and from nothing else.</p>
+<p class="facts number">{" · ".join(html.escape(str(fact)) for fact in facts)}</p>
+{_table(entries, measured)}
+{"".join(sections)}
+<footer>PSNR in dB against the original, each px by the texel over it; gaze-weighted: a px weighs
+(e<sub>0</sub>/(e+e<sub>0</sub>))², e its distance to the gaze, e<sub>0</sub> = 0.15 of half the diagonal; where no
+token lies, what is around is continued smoothly. ms: <code>Engine.tokens</code> for this one image on the machine named
+above. A picture opens large when it is chosen.{note}</footer></main></body></html>
+"""

@@ -21,10 +21,11 @@ class Tokens:
     ((16, 1176), [[True, True, True, True]])
     """
 
-    __slots__ = ("patches", "preset", "table")
+    __slots__ = ("_made", "patches", "preset", "table")
 
-    def __init__(self, patches: Array, table: np.ndarray, preset: Preset):
+    def __init__(self, patches: Array, table: np.ndarray, preset: Preset, made=(None, None)):
         self.patches, self.table, self.preset = patches, table, preset
+        self._made = made   # relevance and rates, for the next frame
 
     @property
     def center_px(self) -> np.ndarray:
@@ -77,6 +78,11 @@ class Tokens:
     def torch(self):
         """The patches as a torch.Tensor, in the same memory."""
         return self.patches.torch()
+
+    def _repr_html_(self) -> str:
+        from .notebook import tokens_html
+
+        return tokens_html(self)
 
     def __repr__(self) -> str:
         images, rows = self.table.shape

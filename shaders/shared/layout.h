@@ -15,7 +15,7 @@ struct Token                // 12 words; px in 1/65536
     float inv_h;
     uint image;
     uint fixation;
-    uint rate;              // log2 w << 2 | log2 h of the footprint in cells, the nearest of 1, 2, 4 and 8
+    uint rate;              // as rate_encode() of shared/rate.h; not of kind rate: nearest of 1, 2, 4 and 8
     uint valid;             // 1: overlaps the image
     uint row;               // index within its image
     uint level;             // pyramid level it is read from; known once a sample stage has run
@@ -29,7 +29,7 @@ struct LayoutSpan           // a run of rows laid out by one rule, 20 words
     uint rows;
     int x;                  // origin, px in 1/65536
     int y;
-    uint w;                 // extent of the whole grid; pattern: size of a stride-1 token
+    uint w;                 // extent of the whole grid; pattern: the unit of its cells
     uint h;
     float inv_w;
     float inv_h;
@@ -45,24 +45,42 @@ struct LayoutSpan           // a run of rows laid out by one rule, 20 words
     uint pad2;
 };
 
-struct LayoutCell           // rings: one token of the pattern, 8 words
+struct LayoutCell           // one token of a pattern, 8 words
 {
-    int x;                  // corner in stride-1 tokens from the origin
+    int x;                  // corner from the span's origin, in units of its w and h
     int y;
-    uint stride;
+    uint w;                 // in the same units
+    uint h;
+    float inv_w;            // 1 / texel footprint in 1/65536 px, made by the host
+    float inv_h;
     uint rate;
-    float inv;              // 1 / texel footprint in 1/65536 px, made by the host
+    uint fixation;          // added to the span's
+};
+
+struct LayoutGrid           // rate: the cells of one image, 8 words
+{
+    uint first;             // its first cell over the whole batch
+    uint columns;
+    uint rows;
+    uint gaze;              // its gaze points: first and how many
+    uint gaze_count;
     uint pad0;
     uint pad1;
     uint pad2;
 };
 
+struct LayoutGaze           // half px
+{
+    int x;
+    int y;
+};
+
 struct LayoutParams
 {
-    uint token_count;       // rows over the whole batch
-    uint span_count;
+    uint token_count;       // rows over the whole batch; rate: rows of each image
+    uint span_count;        // rate: images
+    uint cell;              // rate: px a cell's edge
     uint pad0;
-    uint pad1;
 };
 
 // Where column `index` of `count` begins in an extent: integers only, so neighbours share their edge.
@@ -73,7 +91,7 @@ SHARED_FUNCTION uint layout_edge(uint extent, uint count, uint index)
 
 #ifdef __cplusplus
 static_assert(sizeof(Token) == 48 && sizeof(LayoutSpan) == 80 && sizeof(LayoutCell) == 32);
-static_assert(sizeof(LayoutParams) == 16);
+static_assert(sizeof(LayoutGrid) == 32 && sizeof(LayoutGaze) == 8 && sizeof(LayoutParams) == 16);
 #endif
 
 SHARED_END

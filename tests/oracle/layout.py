@@ -126,18 +126,52 @@ def given_views(size, rectangles, cell=16, unit="uv", budget=None, image=0):
     return table(result, budget or len(result), image)
 
 
-def views(size, gazes=((0.5, 0.5),), budget=273, cell=16, unit="uv", image=0):
-    """An overview of the whole image, then one fovea at full resolution per gaze point."""
+def lattice(size, points, side, count, cell):
+    """The `count` cells of a lattice of `side` px nearest to any of the points, by the longer axis."""
     height, width = size
-    n = max(1, math.isqrt(budget // (2 * len(gazes))))
-    while n > 1 and n * cell > min(width, height):
-        n -= 1
-    across, down = min(n * cell, width), min(n * cell, height)
-    rows, columns = grid_shape(size, budget - n * n * len(gazes))
-    result = cells(0, 0, width * ONE, height * ONE, rows, columns, size, cell)
-    for fixation, gaze in enumerate(gazes):
-        x, y = gaze_px(gaze, size, unit)
-        left = max(min(math.floor(x - across / 2), width - across), 0) * ONE
-        top = max(min(math.floor(y - down / 2), height - down), 0) * ONE
-        result += cells(left, top, across * ONE, down * ONE, n, n, size, cell, fixation)
-    return table(result, budget, image)
+    across, down = min(side, width), min(side, height)
+    columns, rows = max(1, width // side), max(1, height // side)
+    gazes = [tuple(math.floor(v * ONE + 0.5) for v in point) for point in points]
+    found = []
+    for row in range(rows):
+        for column in range(columns):
+            x, y = (2 * column + 1) * across * ONE, (2 * row + 1) * down * ONE
+            found.append((*min((max(abs(x - 2 * gx), abs(y - 2 * gy)), i) for i, (gx, gy) in enumerate(gazes)),
+                          row, column))
+    nearest = sorted(found)[:count]
+    return [token(column * across * ONE, row * down * ONE, across * ONE, down * ONE, size, cell, fixation)
+            for _, fixation, row, column in sorted(nearest, key=lambda f: f[2:])]
+
+
+def squares(size, points, n, side, cell):
+    """n x n tokens of `side` px around each point; of one lattice where two of them would overlap."""
+    height, width = size
+    across, down = min(n * side, width), min(n * side, height)
+    corners = [(max(min(math.floor(x - across / 2), width - across), 0),
+                max(min(math.floor(y - down / 2), height - down), 0)) for x, y in points]
+    if any(abs(a[0] - b[0]) < across and abs(a[1] - b[1]) < down
+           for i, a in enumerate(corners) for b in corners[:i]):
+        return lattice(size, points, side, n * n * len(points), cell)
+    return [row for fixation, (left, top) in enumerate(corners)
+            for row in cells(left * ONE, top * ONE, across * ONE, down * ONE, n, n, size, cell, fixation)]
+
+
+def views(size, gazes=((0.5, 0.5),), budget=273, cell=16, unit="uv", image=0, passes=2):
+    """An overview of the whole image, then pass by pass finer squares around the gaze points."""
+    height, width = size
+    points = [gaze_px(gaze, size, unit) for gaze in gazes]
+    share, sides, left, result = budget // passes, [], budget, []
+    coarse = math.sqrt(width * height / share) / cell
+    for step in range(passes - 1):
+        side = math.floor(cell * max(1.0, coarse ** (step / (passes - 1))) + 0.5)
+        if sides and side <= sides[-1][1]:
+            continue
+        n = max(1, math.isqrt(share // len(points)))
+        while n > 1 and n * side > min(width, height):
+            n -= 1
+        sides.append((n, side))
+        left -= n * n * len(points)
+    for n, side in reversed(sides):
+        result += squares(size, points, n, side, cell)
+    rows, columns = grid_shape(size, left)
+    return table(cells(0, 0, width * ONE, height * ONE, rows, columns, size, cell) + result, budget, image)

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+// Twin of shaders/rate_luma and shaders/rate_detail: what each split of a token would gain, cell by cell. Every
+// sum is of integers, so the order in which threads come to it does not matter.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "engine/cpu/backend.h"
+
+namespace foveate::cpu {
+
+namespace {
+
+constexpr std::uint32_t ROOM = 64;  // bytes, and units, that whole vectors may touch past a row
+
+// A row of 8-bit luma, its last px repeated up to `padded`.
+void luma_row(const ImageView& view, std::uint32_t y, std::uint32_t padded, const RowKernels& rows,
+              std::uint8_t* out)
+{
+    const std::byte* row = view.data + std::uint64_t(y) * view.row_stride;
+    if (view.element == Element::u8 && (view.channels == 1 || view.channel_stride == 1)) {
+        rows.luma_u8(reinterpret_cast<const std::uint8_t*>(row), view.width, std::uint32_t(view.pixel_stride),
+                     view.channels, out);
+    } else {
+        const auto byte_of = [&](std::uint32_t x, std::uint32_t channel) -> std::uint32_t {
+            const std::byte* at = row + x * view.pixel_stride + channel * view.channel_stride;
+            if (view.element == Element::u8) return std::uint8_t(*at);
+            if (view.element == Element::u16) {
+                std::uint16_t value;
+                std::memcpy(&value, at, sizeof value);
+                return value >> 8;
+            }
+            float value;
+            std::memcpy(&value, at, sizeof value);
+            return std::uint32_t(std::floor(std::min(std::max(value, 0.0f), 1.0f) * 255.0f + 0.5f));
+        };
+        for (std::uint32_t x = 0; x < view.width; ++x)
+            out[x] = view.channels == 1
+                         ? std::uint8_t(byte_of(x, 0))
+                         : std::uint8_t((38 * byte_of(x, 0) + 75 * byte_of(x, 1) + 15 * byte_of(x, 2) + 64) >> 7);
+    }
+    std::memset(out + view.width, out[view.width - 1], padded - view.width);
+}
+
+// Sums of luma over squares of 2^log2_unit px, the edge px repeated to whole blocks of 16.
+template <class T>
+struct SumPlane {
+    const T* data;
+    std::uint32_t pitch, log2_unit;
+};
+
+// What falls to the cells of one row of them: `gains` is that row.
+struct CellRow {
+    const CellGrid& grid;
+    std::uint32_t cell, row, shift;
+};
+
+// The gains of boxes of 2^log2_w x 2^log2_h px, shared out by area to the cells of one row.
+template <class T>
+void add_boxes(const SumPlane<T>& plane, const CellRow& at, std::uint32_t log2_w, std::uint32_t log2_h,
+               bool along_y, std::uint32_t* gains)
+{
+    const std::uint32_t log2_n = log2_w + log2_h, w = 1u << log2_w, h = 1u << log2_h;
+    const std::uint32_t units_w = w >> plane.log2_unit, units_h = h >> plane.log2_unit;
+    const std::uint32_t half_w = along_y ? units_w : units_w / 2, half_h = along_y ? units_h / 2 : units_h;
+    const std::uint32_t y0 = at.row * at.cell, y1 = std::min(at.grid.height, y0 + at.cell);
+    for (std::uint32_t y = y0 >> log2_h << log2_h; y < y1; y += h) {
+        const std::uint32_t inside_y = std::min(y + h, y1) - std::max(y, y0);
+        const T* rows = plane.data + std::uint64_t(y >> plane.log2_unit) * plane.pitch;
+        std::uint32_t column = 0, edge = at.cell;  // the cell that x lies in, and where it ends
+        for (std::uint32_t x = 0; x < at.grid.width; x += w) {
+            const T* box = rows + (x >> plane.log2_unit);
+            std::int32_t near = 0, all = 0;
+            for (std::uint32_t j = 0; j < units_h; ++j, box += plane.pitch)
+                for (std::uint32_t i = 0; i < units_w; ++i) {
+                    all += std::int32_t(box[i]);
+                    near += i < half_w && j < half_h ? std::int32_t(box[i]) : 0;
+                }
+            const std::uint32_t gain = shared::rate_gain(std::uint32_t(std::abs(2 * near - all)), log2_n, at.shift);
+            while (edge <= x) ++column, edge += at.cell;
+            const std::uint32_t end = std::min(x + w, at.grid.width);
+            if (end <= edge && (end - x) * inside_y == 1u << log2_n) {
+                gains[column] += gain;
+                continue;
+            }
+            for (std::uint32_t from = x, c = column, stop = edge; from < end; from = stop, ++c, stop += at.cell)
+                gains[c] += shared::rate_share(gain, log2_n, (std::min(end, stop) - from) * inside_y);
+        }
+    }
+}
+
+// The gains of a row of boxes, shared out to cells: `high` px of each box lie in the row of cells.
+void add_shares(const std::uint32_t* found, std::uint32_t log2_w, std::uint32_t log2_h, std::uint32_t high,
+                const CellRow& at, std::uint32_t* gains)
+{
+    const std::uint32_t w = 1u << log2_w, log2_n = log2_w + log2_h;
+    const bool tall = high == 1u << log2_h;
+    for (std::uint32_t x0 = 0; x0 < at.grid.width; x0 += at.cell, ++gains) {
+        const std::uint32_t x1 = std::min(x0 + at.cell, at.grid.width);
+        std::uint32_t x = x0 >> log2_w << log2_w, sum = 0;
+        for (; x < x1; x += w) {
+            const std::uint32_t gain = found[x >> log2_w];
+            if (tall && x >= x0 && x + w <= x1)
+                sum += gain;
+            else
+                sum += shared::rate_share(gain, log2_n, (std::min(x + w, x1) - std::max(x, x0)) * high);
+        }
+        *gains += sum;
+    }
+}
+
+// Scratch for one row of boxes: gains of the six splits of 2 x 2 units.
+struct Level {
+    std::vector<std::uint32_t> upper, lower, down, across, along;
+};
+
+std::uint32_t square_of(std::uint32_t a, std::uint32_t b)
+{
+    const std::int32_t d = std::int32_t(a - b);
+    return std::uint32_t(d * d);
+}
+
+// The four slots of boxes of two units' edge, from the sums of units of 2^log2 px.
+void add_level(const SumPlane<std::uint32_t>& plane, const CellRow& at, Level& level,
+               const std::array<std::uint32_t*, 4>& gains)
+{
+    const std::uint32_t log2 = plane.log2_unit, unit = 1u << log2, boxes = plane.pitch / 2;
+    const std::uint32_t half = 2 * log2 + 1 - at.shift, full = half + 1;  // log2 n - shift, never below 0
+    for (auto* scratch : {&level.upper, &level.lower, &level.across, &level.along})
+        if (scratch->size() < boxes) scratch->resize(boxes);
+    if (level.down.size() < plane.pitch) level.down.resize(plane.pitch);
+    const std::uint32_t y0 = at.row * at.cell, y1 = std::min(at.grid.height, y0 + at.cell);
+    const auto inside = [&](std::uint32_t y, std::uint32_t h) {
+        return std::max(std::min(y + h, y1), y0) - std::min(std::max(y, y0), y1);
+    };
+    for (std::uint32_t y = y0 >> (log2 + 1) << (log2 + 1); y < y1; y += 2 * unit) {
+        const std::uint32_t* top = plane.data + std::uint64_t(y >> log2) * plane.pitch;
+        const std::uint32_t* low = top + plane.pitch;
+        for (std::uint32_t i = 0; i < boxes; ++i) {
+            const std::uint32_t a = top[2 * i], b = top[2 * i + 1], c = low[2 * i], d = low[2 * i + 1];
+            level.upper[i] = square_of(a, b) >> half;
+            level.lower[i] = square_of(c, d) >> half;
+            level.across[i] = square_of(a + c, b + d) >> full;
+            level.along[i] = square_of(a + b, c + d) >> full;
+        }
+        for (std::uint32_t i = 0; i < plane.pitch; ++i) level.down[i] = square_of(top[i], low[i]) >> half;
+        if (const std::uint32_t high = inside(y, unit))
+            add_shares(level.upper.data(), log2 + 1, log2, high, at, gains[0]);
+        if (const std::uint32_t high = inside(y + unit, unit))
+            add_shares(level.lower.data(), log2 + 1, log2, high, at, gains[0]);
+        const std::uint32_t high = inside(y, 2 * unit);
+        add_shares(level.down.data(), log2, log2 + 1, high, at, gains[1]);
+        add_shares(level.across.data(), log2 + 1, log2 + 1, high, at, gains[2]);
+        add_shares(level.along.data(), log2 + 1, log2 + 1, high, at, gains[3]);
+    }
+}
+
+struct Split {
+    std::uint32_t log2_w, log2_h;
+    bool along_y;
+};
+
+Split split_of(std::uint32_t slot)
+{
+    const std::uint32_t longer = slot / 4 + 1;
+    const bool along_y = slot & 1, square = slot & 2;
+    return {square || !along_y ? longer : longer - 1, square || along_y ? longer : longer - 1, along_y};
+}
+
+// The detail of one image.
+class Detail {
+public:
+    Detail(const ImageView& view, const RatePlan& plan, const CellGrid& grid, const RowKernels& rows,
+           Threads& threads, std::uint32_t* out)
+        : view_(view), plan_(plan), grid_(grid), rows_(rows), threads_(threads), out_(out),
+          padded_w_((grid.width + 15) / 16 * 16), padded_h_((grid.height + 15) / 16 * 16)
+    {
+    }
+
+    void run()
+    {
+        const std::uint32_t cell = plan_.params.cell, slots = 4 * plan_.params.max_log2;
+        if (slots == 0) return;
+        if (cell % 4 || cell > 128) return run_any(slots);
+        const std::uint32_t units = padded_w_ / 4;
+        sums_.resize(std::uint64_t(units) * (padded_h_ / 4) + ROOM);
+        threads_.run(grid_.rows, [&](std::uint32_t row) { add_units(row, std::min(slots, 8u)); });
+        if (slots > 8) add_levels({sums_.data(), units, 2}, 8);
+        if (slots <= 12) return;
+        std::vector<std::uint32_t> sums(std::uint64_t(units / 2) * (padded_h_ / 8));
+        for (std::uint32_t y = 0; y < padded_h_ / 8; ++y) {
+            const std::uint32_t *top = sums_.data() + std::uint64_t(2 * y) * units, *low = top + units;
+            for (std::uint32_t x = 0; x < units / 2; ++x)
+                sums[std::uint64_t(y) * (units / 2) + x] = top[2 * x] + top[2 * x + 1] + low[2 * x] + low[2 * x + 1];
+        }
+        add_levels({sums.data(), units / 2, 3}, 12);
+    }
+
+private:
+    std::uint32_t* gains(std::uint32_t slot, std::uint32_t row)
+    {
+        return out_ + std::uint64_t(slot) * plan_.params.cell_count + grid_.first +
+               std::uint64_t(row) * grid_.columns;
+    }
+
+    void add_levels(const SumPlane<std::uint32_t>& plane, std::uint32_t slot)
+    {
+        threads_.run(grid_.rows, [&](std::uint32_t row) {
+            thread_local Level level;
+            add_level(plane, {grid_, plan_.params.cell, row, plan_.params.shift}, level,
+                      {gains(slot, row), gains(slot + 1, row), gains(slot + 2, row), gains(slot + 3, row)});
+        });
+    }
+
+    template <class T>
+    void add_slots(const SumPlane<T>& plane, std::uint32_t row, std::uint32_t from, std::uint32_t to)
+    {
+        for (std::uint32_t slot = from; slot < to; ++slot) {
+            const Split split = split_of(slot);
+            add_boxes(plane, {grid_, plan_.params.cell, row, plan_.params.shift}, split.log2_w, split.log2_h,
+                      split.along_y, gains(slot, row));
+        }
+    }
+
+    // Cells of any size: from the luma itself.
+    void run_any(std::uint32_t slots)
+    {
+        std::vector<std::uint8_t> luma(std::uint64_t(padded_w_) * padded_h_ + ROOM);
+        threads_.run(padded_h_, [&](std::uint32_t y) {
+            luma_row(view_, std::min(y, grid_.height - 1), padded_w_, rows_,
+                     luma.data() + std::uint64_t(y) * padded_w_);
+        });
+        const SumPlane<std::uint8_t> plane{luma.data(), padded_w_, 0};
+        threads_.run(grid_.rows, [&](std::uint32_t row) { add_slots(plane, row, 0, slots); });
+    }
+
+    // Cells of whole units of 4 x 4 px: all splits inside a unit from one read of the image.
+    void add_units(std::uint32_t row, std::uint32_t slots)
+    {
+        const std::uint32_t units = padded_w_ / 4, in_cell = plan_.params.cell / 4;
+        const std::uint32_t first = row * in_cell;
+        const std::uint32_t last = row + 1 == grid_.rows ? padded_h_ / 4 : first + in_cell;
+        thread_local std::vector<std::uint8_t> luma;
+        thread_local std::vector<std::uint32_t> found;
+        const std::uint64_t pitch = padded_w_ + ROOM, plane = units + ROOM;
+        if (luma.size() < 4 * pitch + ROOM) luma.resize(4 * pitch + ROOM);
+        if (found.size() < 9 * plane) found.resize(9 * plane);
+        for (std::uint32_t unit = first; unit < last; ++unit) {
+            for (std::uint32_t j = 0; j < 4; ++j)
+                luma_row(view_, std::min(4 * unit + j, grid_.height - 1), padded_w_, rows_, luma.data() + j * pitch);
+            rows_.rate_units(luma.data(), pitch, units, found.data(), plane, found.data() + 8 * plane);
+            std::memcpy(sums_.data() + std::uint64_t(unit) * units, found.data() + 8 * plane, units * sizeof found[0]);
+            const std::uint32_t inside = std::min(4u, grid_.height - std::min(grid_.height, 4 * unit));
+            if (inside == 0) continue;
+            const bool whole = inside == 4;
+            const std::uint32_t whole_units = whole ? grid_.width / 4 : 0;
+            for (std::uint32_t slot = 0; slot < slots; ++slot)
+                add_row(found.data() + slot * plane, whole_units, in_cell, gains(slot, row));
+            if (4 * whole_units < grid_.width) add_edge(luma.data(), pitch, unit, 4 * whole_units, slots, row);
+        }
+    }
+
+    static void add_row(const std::uint32_t* found, std::uint32_t units, std::uint32_t in_cell, std::uint32_t* to)
+    {
+        for (std::uint32_t x = 0; x < units; ++to) {
+            const std::uint32_t end = std::min(x + in_cell, units);
+            std::uint32_t sum = 0;
+            for (; x < end; ++x) sum += found[x];
+            *to += sum;
+        }
+    }
+
+    // Units that reach over the image: box by box, each with its share.
+    void add_edge(const std::uint8_t* luma, std::uint64_t pitch, std::uint32_t unit, std::uint32_t from,
+                  std::uint32_t slots, std::uint32_t row)
+    {
+        for (std::uint32_t slot = 0; slot < slots; ++slot) {
+            const Split split = split_of(slot);
+            const std::uint32_t w = 1u << split.log2_w, h = 1u << split.log2_h, log2_n = split.log2_w + split.log2_h;
+            std::uint32_t* to = gains(slot, row);
+            for (std::uint32_t y = 0; y < 4 && 4 * unit + y < grid_.height; y += h)
+                for (std::uint32_t x = from; x < grid_.width; x += w) {
+                    std::int32_t d = 0;
+                    for (std::uint32_t j = 0; j < h; ++j)
+                        for (std::uint32_t i = 0; i < w; ++i) {
+                            const std::int32_t value = luma[(y + j) * pitch + x + i];
+                            d += (split.along_y ? 2 * j < h : 2 * i < w) ? value : -value;
+                        }
+                    const std::uint32_t gain =
+                        shared::rate_gain(std::uint32_t(std::abs(d)), log2_n, plan_.params.shift);
+                    const std::uint32_t count = (std::min(x + w, grid_.width) - x) *
+                                                (std::min(4 * unit + y + h, grid_.height) - 4 * unit - y);
+                    to[x / plan_.params.cell] +=
+                        count == w * h ? gain : shared::rate_share(gain, log2_n, count);
+                }
+        }
+    }
+
+    const ImageView& view_;
+    const RatePlan& plan_;
+    const CellGrid& grid_;
+    const RowKernels& rows_;
+    Threads& threads_;
+    std::uint32_t* out_;
+    std::uint32_t padded_w_, padded_h_;
+    std::vector<std::uint32_t> sums_;
+};
+
+}  // namespace
+
+void rate_detail(const Image& image, const RatePlan& plan, std::uint32_t* detail, const RowKernels& rows,
+                 Threads& threads)
+{
+    const std::uint64_t values = std::uint64_t(4 * plan.params.max_log2) * plan.params.cell_count;
+    std::memset(detail, 0, values * sizeof *detail);
+    for (std::size_t i = 0; i < image.views.size(); ++i)
+        Detail(image.views[i], plan, plan.grids[i], rows, threads, detail).run();
+    if (!plan.params.steady) return;
+    const auto* before = reinterpret_cast<const std::uint32_t*>(plan.previous_detail->host());
+    for (std::uint64_t i = 0; i < values; ++i)
+        detail[i] = shared::rate_steady(detail[i], before[i], plan.params.shift);
+}
+
+}  // namespace foveate::cpu

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every stage in one go: all plans are made first, so that a wrong option costs nothing, and then everything is
+// recorded without asking the device for what it found.
+#include <algorithm>
+
+#include "engine/run.h"
+#include "engine/stages/plan.h"
+
+namespace foveate {
+
+namespace {
+
+// The plans of all stages but sample, which follows the values of the others.
+struct Plans {
+    PyramidPlan pyramid;
+    RelevancePlan relevance;
+    RatePlan rate;
+    LayoutPlan layout;
+    bool rated = false, weighted = false;
+};
+
+Plans plans_of(const Image& image, const TokensSpec& spec, const Tokens* previous)
+{
+    Plans plans;
+    const auto sizes = image_sizes(image);
+    plans.rated = spec.layout.kind == LayoutKind::rate;
+    plans.weighted = plans.rated && spec.weighted;
+    RateShape shape;
+    if (plans.rated) {
+        RateSpec rate = spec.rate;
+        rate.budget = spec.layout.budget;
+        rate.cell = spec.layout.cell;
+        plans.rate = plan_rate(image, rate, previous && previous->rates.codes ? &previous->rates : nullptr);
+        shape = {plans.rate.grids, rate.cell, rate.budget, 1u << plans.rate.params.max_log2};
+    }
+    if (plans.weighted) {
+        RelevanceSpec relevance = spec.relevance;
+        relevance.cell = spec.layout.cell;
+        plans.relevance =
+            plan_relevance(sizes, relevance, previous && previous->relevance.cells ? &previous->relevance : nullptr);
+    }
+    plans.layout = plan_layout(sizes, spec.layout, plans.rated ? &shape : nullptr);
+    PyramidSpec pyramid = spec.pyramid;
+    if (pyramid.levels == 0) {
+        const std::uint32_t read = sample_levels(plans.layout.step_max, sample_taps(spec.sample));
+        pyramid.levels = std::min(MAX_LEVELS, std::max(read, plans.relevance.levels));
+    }
+    plans.pyramid = plan_pyramid(image, pyramid);
+    return plans;
+}
+
+}  // namespace
+
+Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec, const Tokens* previous)
+{
+    state_->check_process();
+    const Image image = gather_images(std::move(views));
+    Plans plans = plans_of(image, spec, previous);
+
+    Run run(*state_);
+    Tokens result;
+    Backend& pyramids = state_->backend(Stage::pyramid);
+    Backend& layouts = state_->backend(Stage::layout);
+    Backend& samples = state_->backend(Stage::sample);
+    // What comes from other backends is brought over before anything is recorded.
+    if (plans.weighted) {
+        Backend& backend = state_->backend(Stage::relevance);
+        plans.relevance.previous_cells = run.carry(backend, plans.relevance.previous_cells);
+        plans.relevance.previous_luma = run.carry(backend, plans.relevance.previous_luma);
+    }
+    if (plans.rated) {
+        Backend& backend = state_->backend(Stage::rate);
+        plans.rate.previous_codes = run.carry(backend, plans.rate.previous_codes);
+        plans.rate.previous_detail = run.carry(backend, plans.rate.previous_detail);
+    }
+    Pyramid pyramid = pyramids.pyramid(run.on(pyramids), pyramids.image(run.on(pyramids), image), plans.pyramid);
+    if (plans.weighted) {
+        Backend& backend = state_->backend(Stage::relevance);
+        const Pyramid from = plans.relevance.luma_elements ? run.carry(backend, pyramid) : pyramid;
+        result.relevance = backend.relevance(run.on(backend), from, plans.relevance);
+    }
+    if (plans.rated) {
+        Backend& backend = state_->backend(Stage::rate);
+        Relevance weights;
+        weights.cells = run.carry(backend, result.relevance.cells);
+        const Image& read = &backend == &pyramids ? pyramid.image : image;
+        result.rates = backend.rate(run.on(backend), read, plans.weighted ? &weights : nullptr, plans.rate);
+    }
+    Rates rates = result.rates;
+    rates.codes = run.carry(layouts, rates.codes);
+    Layout layout = layouts.layout(run.on(layouts), plans.layout, plans.rated ? &rates : nullptr);
+    const SamplePlan sample_plan = plan_sample(pyramid, layout, spec.sample);
+
+    const Ref<Block> tokens = layouts.tensor(run.on(layouts), layout.tokens);
+    pyramid = run.carry(samples, std::move(pyramid));
+    layout.tokens = run.carry(samples, layout.tokens);
+    result.patches = samples.sample(run.on(samples), pyramid, layout, sample_plan);
+    result.patches.data = samples.tensor(run.on(samples), result.patches.data);
+    run.finish();
+    result.table = token_table(reinterpret_cast<const Token*>(tokens->host()), layout, pyramid, spec.sample);
+    return result;
+}
+
+}  // namespace foveate

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "engine/vulkan/stages.h"
+
+namespace foveate::vulkan {
+
+namespace {
+
+template <class T>
+Ref<Buffer> upload_all(VulkanRecord& recording, const std::vector<T>& values)
+{
+    return recording.upload(values.data(), values.size() * sizeof(T));
+}
+
+Groups cover(const Program& program, std::uint32_t x, std::uint32_t y, std::uint32_t z)
+{
+    const auto& local = program.reflection().local;
+    return {(x + local[0] - 1) / local[0], (y + local[1] - 1) / local[1], (z + local[2] - 1) / local[2]};
+}
+
+}  // namespace
+
+// luma, detail, tree, select, codes: what was asked for is decided on the device, and nothing is read back.
+Rates VulkanBackend::rate(Record& record, const Image& from, const Relevance* relevance, const RatePlan& plan)
+{
+    VulkanRecord& recording = this->recording(record);
+    shared::RateParams params = plan.params;
+    params.weighted = relevance != nullptr;
+    const std::uint64_t range = device_->limits().maxStorageBufferRange, word = sizeof(std::uint32_t);
+    const std::uint64_t cells = params.cell_count * word;
+    check_range("rate: luma", plan.luma_words * word, range);
+    check_range("rate: detail", 4 * params.max_log2 * cells, range);
+
+    Rates rates = rates_of(plan);
+    Image image = from;
+    const Ref<Buffer> pixels = pixels_of(recording, image);
+    const Ref<Buffer> luma = recording.buffer(Use::device, plan.luma_words * word);
+    const Ref<Buffer> detail = recording.buffer(Use::device, std::max(word, 4 * params.max_log2 * cells));
+    const Ref<Buffer> slopes = recording.buffer(Use::device, std::max(word, 2 * params.max_log2 * cells));
+    const Ref<Buffer> cuts = recording.buffer(Use::device, plan.images.size() * sizeof(shared::RateCut));
+    const Ref<Buffer> codes = recording.buffer(Use::device, cells);
+    const Ref<Buffer> images = upload_all(recording, image.table), grids = upload_all(recording, plan.grids);
+    const Ref<Buffer> rate_images = upload_all(recording, plan.images), inverse = upload_all(recording, plan.inverse);
+    Ref<Buffer> weights, before, previous;
+    if (relevance) weights = own(recording, relevance->cells, "rate: relevance");
+    if (plan.previous_codes) {
+        before = own(recording, plan.previous_detail, "rate: previous");
+        previous = own(recording, plan.previous_codes, "rate: previous");
+    }
+    std::uint32_t columns = 0, rows = 0, block_columns = 0, block_rows = 0;
+    for (std::size_t i = 0; i < plan.grids.size(); ++i) {
+        columns = std::max(columns, plan.grids[i].columns);
+        rows = std::max(rows, plan.grids[i].rows);
+        block_columns = std::max(block_columns, plan.images[i].block_columns);
+        block_rows = std::max(block_rows, plan.images[i].block_rows);
+    }
+
+    const auto run = [&](const char* name, const Groups& groups, std::span<const Binding> bindings) {
+        const Program& program = this->program(name, pixels.get());
+        check_groups(program, groups);
+        recording.begin_stage();
+        recording.dispatch(program, bytes_of(params), bindings, groups);
+    };
+    const std::uint32_t count = params.image_count;
+    std::vector<Binding> bindings{{"Images", images.get()},
+                                  {"LevelTable"},
+                                  {"Grids", grids.get()},
+                                  {"RateImages", rate_images.get()},
+                                  {"Luma", luma.get()}};
+    add_windows(bindings, PIXEL_WINDOWS, pixels.get());
+    add_windows(bindings, LEVEL_WINDOWS, nullptr);
+    run("rate_luma", cover(program("rate_luma", pixels.get()), params.width_max, params.height_max, count), bindings);
+    run("rate_detail", {columns, rows, count},
+        std::array<Binding, 6>{{{"Grids", grids.get()},
+                                {"RateImages", rate_images.get()},
+                                {"Luma", luma.get()},
+                                {"Before", before.get()},
+                                {"Detail", detail.get()},
+                                {"Slopes", slopes.get()}}});
+    run("rate_tree", {block_columns, block_rows, count},
+        std::array<Binding, 7>{{{"Grids", grids.get()},
+                                {"RateImages", rate_images.get()},
+                                {"Detail", detail.get()},
+                                {"Weights", weights.get()},
+                                {"Previous", previous.get()},
+                                {"Inverse", inverse.get()},
+                                {"Slopes", slopes.get()}}});
+    run("rate_select", {count, 1, 1},
+        std::array<Binding, 4>{{{"Grids", grids.get()},
+                                {"RateImages", rate_images.get()},
+                                {"Slopes", slopes.get()},
+                                {"Cuts", cuts.get()}}});
+    run("rate", cover(program("rate"), columns, rows, count),
+        std::array<Binding, 4>{{{"Grids", grids.get()},
+                                {"Slopes", slopes.get()},
+                                {"Cuts", cuts.get()},
+                                {"Codes", codes.get()}}});
+    rates.codes = codes;
+    rates.detail = detail;
+    return rates;
+}
+
+}  // namespace foveate::vulkan
