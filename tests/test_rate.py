@@ -222,13 +222,11 @@ def test_tokens_in_one_go(engine):
     relevance = engine.relevance(image, gaze=(0.2, 0.7), cell=16)
     rates = engine.rate(image, relevance=relevance, budget=40, cell=16, max_rate=4)
     layout = engine.layout(rates.sizes, kind="rate", rates=rates)
-    for given in (relevance, {"gaze": (0.2, 0.7)}):
-        tokens = engine.tokens(image, layout="rate", patch=16, budget=40, max_rate=4, relevance=given)
+    for given in ({"gaze": (0.2, 0.7)}, {"relevance": {"gaze": (0.2, 0.7)}}):
+        tokens = engine.tokens(image, layout="rate", patch=16, budget=40, max_rate=4, **given)
         assert_same(tokens.center_px, layout.center_px)
         assert_same(tokens.size_px, layout.size_px)
         assert_same(np.asarray(tokens.rate), np.asarray(layout.rate))
-    tokens = engine.tokens(image, layout="rate", patch=16, budget=40, max_rate=4, gaze=(0.2, 0.7))
-    assert_same(tokens.center_px, layout.center_px)
 
 
 # Parity
