@@ -47,7 +47,7 @@ def film(engine, gazes, sigma=2.0, content=True, **options):
 
 
 def count(engine):
-    return 40 if engine.backend["rate"] == "cpu" or LONG else 24
+    return 150 if LONG else 40 if engine.backend["rate"] == "cpu" else 24
 
 
 # Facts
