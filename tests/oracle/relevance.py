@@ -187,8 +187,8 @@ def motion(y, before, level, cell, shape):
 # What the caller says
 
 def area_mean(values, size, cell):
-    """Mean of a map, stretched over the image, over the part of each cell that lies in the image."""
-    values = np.asarray(values, np.float64)
+    """Mean of a float32 map, stretched over the image, over the part of each cell that lies in the image."""
+    values = np.asarray(values, np.float32).astype(np.float64)
     for axis, extent in enumerate(size):
         count, scale = values.shape[axis], values.shape[axis] / extent
         begin = np.arange(0, extent, cell)
