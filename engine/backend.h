@@ -59,6 +59,8 @@ public:
     // Makes the pixels readable: the cpu takes the caller's memory as it is, others may copy.
     virtual Image image(Record& record, Image image) = 0;
     virtual Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) = 0;
+    // One rate for each tile. `image` has pixels where the plan has a content term.
+    virtual TileRates rate_tiles(Record& record, const Image& image, const RateTilesPlan& plan) = 0;
     virtual Layout layout(Record& record, const LayoutPlan& plan) = 0;
     virtual Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                            const SamplePlan& plan) = 0;

@@ -46,6 +46,9 @@ public:
     Image image(std::vector<ImageView> views);
     Pyramid pyramid(const Image& image, const PyramidSpec& spec);
     Layout layout(std::span<const std::array<std::uint32_t, 2>> sizes, const LayoutSpec& spec);
+    // Rates for hardware. Without a content term the sizes are enough, and `image` may be null.
+    TileRates rate_tiles(std::span<const std::array<std::uint32_t, 2>> sizes, const Image* image,
+                         const RateTilesSpec& spec);
     Patches sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
     // The same stages in one recording, building no level that no token needs.
     Tokens tokens(std::vector<ImageView> views, const TokensSpec& spec);

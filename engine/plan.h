@@ -31,6 +31,14 @@ struct LayoutPlan {
     std::vector<std::array<std::uint32_t, 2>> sizes;
 };
 
+struct RateTilesPlan {
+    shared::RateTilesParams params{};
+    std::vector<shared::TileGrid> grids;
+    std::vector<std::uint32_t> tables;            // gaze points, cuts, curves, final codes
+    std::vector<std::uint32_t> maps;              // by tile: velocity | primitive code << 16; or empty
+    std::uint64_t tile_count = 0;                 // padding of the rows included
+};
+
 struct SamplePlan {
     shared::SampleParams params{};                // first_token and token_count cover the whole batch
     const float* decode = nullptr;                // color="linear": 256 values of 0..65535, for level 0
@@ -40,6 +48,7 @@ struct SamplePlan {
 // The value a stage returns, without its memory.
 Pyramid pyramid_of(const PyramidPlan& plan);
 Layout layout_of(const LayoutPlan& plan);
+TileRates tile_rates_of(const RateTilesPlan& plan);
 Patches patches_of(const Layout& layout, const SamplePlan& plan);
 
 }  // namespace foveate

@@ -28,6 +28,11 @@ Layout layout_of(const LayoutPlan& plan)
             .sizes = plan.sizes};
 }
 
+TileRates tile_rates_of(const RateTilesPlan& plan)
+{
+    return {.codes = {}, .grids = plan.grids, .tile = plan.params.tile};
+}
+
 Patches patches_of(const Layout& layout, const SamplePlan& plan)
 {
     const auto& params = plan.params;

@@ -9,6 +9,7 @@
 #include "engine/backend.h"
 #include "engine/cpu/memory.h"
 #include "engine/cpu/rows.h"
+#include "engine/cpu/rows_tiles.h"
 #include "engine/cpu/threads.h"
 
 namespace foveate::cpu {
@@ -17,6 +18,8 @@ void build_pyramid(const Image& image, const PyramidPlan& plan, std::byte* level
                    Threads& threads);
 void build_exact_pyramid(const Image& image, const PyramidPlan& plan, float* levels, Threads& threads);
 void write_layout(const LayoutPlan& plan, Token* tokens);
+void write_rate_tiles(const Image& image, const RateTilesPlan& plan, std::uint8_t* codes, const TileKernels& kernels,
+                      Threads& threads);
 void sample_patches(const Pyramid& pyramid, const Token* tokens, const SamplePlan& plan, std::byte* out,
                     const RowKernels& rows, Threads& threads);
 
@@ -30,6 +33,7 @@ public:
     Ref<Record> begin() override;
     Image image(Record& record, Image image) override;
     Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) override;
+    TileRates rate_tiles(Record& record, const Image& image, const RateTilesPlan& plan) override;
     Layout layout(Record& record, const LayoutPlan& plan) override;
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;

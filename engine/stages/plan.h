@@ -43,6 +43,9 @@ void plan_grid(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec);
 void plan_rings(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec);
 void plan_views(LayoutPlan& plan, Sizes sizes, const LayoutSpec& spec);
 
+// stages/rate_tiles.cpp
+RateTilesPlan plan_rate_tiles(Sizes sizes, const Image* image, const RateTilesSpec& spec);
+
 // stages/sample.cpp
 SamplePlan plan_sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
 std::uint32_t sample_taps(const SampleSpec& spec);                       // in 1/65536

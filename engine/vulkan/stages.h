@@ -25,6 +25,7 @@ public:
     Ref<Record> begin() override;
     Image image(Record& record, Image image) override;
     Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) override;
+    TileRates rate_tiles(Record& record, const Image& image, const RateTilesPlan& plan) override;
     Layout layout(Record& record, const LayoutPlan& plan) override;
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;

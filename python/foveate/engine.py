@@ -15,6 +15,8 @@ from .layout import layout as layout_stage
 from .presets import sample_options
 from .pyramid import Pyramid, pyramid_spec
 from .pyramid import pyramid as pyramid_stage
+from .rate_tiles import TileRates
+from .rate_tiles import rate_tiles as rate_tiles_stage
 from .sample import Patches
 from .sample import sample as sample_stage
 from .tensor import Tokens
@@ -117,6 +119,10 @@ class Engine:
                 levels: int | None = None) -> Pyramid:
         """The stage pyramid; see `foveate.pyramid`."""
         return pyramid_stage(image, edge=edge, color=color, levels=levels, engine=self)
+
+    def rate_tiles(self, image, **options) -> TileRates:
+        """The stage rate, for hardware; see `foveate.rate_tiles.rate_tiles`."""
+        return rate_tiles_stage(image, engine=self, **options)
 
     def layout(self, image, *, kind: Kind = "grid", budget: int | None = None, model=None,
                cell: int | None = None, gaze=None, unit: Unit = "uv", clamp: bool = False, grid=None,

@@ -15,7 +15,7 @@ inline int find_msb(uint value) { return 31 - std::countl_zero(value); }
 }
 #define SHARED_BEGIN namespace foveate::shared {
 #define SHARED_END }
-#define SHARED_FUNCTION inline
+#define SHARED_FUNCTION static inline    // of each file its own: some are compiled for more than the machine may have
 #else
 #define SHARED_BEGIN
 #define SHARED_END
