@@ -61,8 +61,9 @@ void check_profile(const RateTilesSpec& spec)
     require(spec.tile >= profile.tile_min && spec.tile <= profile.tile_max, "rate: tile", spec.tile,
             std::to_string(profile.tile_min) + ".." + std::to_string(profile.tile_max) + " px on this profile");
     require(spec.op0 <= RATE_MUL && spec.op1 <= RATE_MUL, "rate: combine", std::max(spec.op0, spec.op1), "0..4");
+    constexpr const char* NAMES[] = {"keep", "replace", "min", "max", "mul"};
     require((profile.flags & RATE_COMBINERS) != 0 || (spec.op0 <= RATE_REPLACE && spec.op1 <= RATE_REPLACE),
-            "rate: combine", std::max(spec.op0, spec.op1), "keep or replace on this profile",
+            "rate: combine", NAMES[std::max(spec.op0, spec.op1)], "keep or replace on this profile",
             "The device has no other combiner.");
     require(spec.terms == RATE_MIN || spec.terms == RATE_MAX, "rate: terms", spec.terms, "min or max");
 }
@@ -153,7 +154,9 @@ void add_cuts(RateTilesPlan& plan, const shared::TileGrid& grid, const RateTiles
             const double share = share_of(spec, limit);
             squared = most * (share * share);
         }
-        plan.tables.push_back(std::uint32_t(std::clamp(std::ceil(squared), 1.0, 4294967295.0)));
+        // Never within the gaze's own tile, wherever in it the gaze is.
+        const double least = 2.0 * spec.tile * spec.tile + 1;
+        plan.tables.push_back(std::uint32_t(std::clamp(std::ceil(squared), least, 4294967295.0)));
     }
 }
 

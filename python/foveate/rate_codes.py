@@ -236,13 +236,16 @@ def ops_of(combine):
 
 
 def _check_op(op, device):
-    require(device.flags & 2 or op <= 1, "rate: combine", op, "keep or replace on this profile",
+    require(device.flags & 2 or op <= 1, "rate: combine", list(OPS)[op], "keep or replace on this profile",
             "The device has no other combiner.")
 
 
 def _palette(palette):
-    entries = range(len(PALETTE)) if palette is None else palette
-    return [whole("rate: palette", entry, 0, len(PALETTE) - 1) for entry in entries]
+    if palette is None:
+        return list(range(len(PALETTE)))
+    entries = [whole("rate: palette", entry, 0, len(PALETTE) - 1) for entry in palette]
+    require(all(entry < len(PALETTE) for entry in entries), "rate: palette", max(entries, default=0), "0..11")
+    return entries
 
 
 def _indices(codes, palette):

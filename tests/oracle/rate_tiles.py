@@ -70,13 +70,14 @@ def invocations(rates, tile, width, height):
 
 def distances(height, width, tile, points):
     """(rows, columns) squared distance, in half px, of each tile's middle to the nearest of the points (px)."""
-    y, x = (2 * np.arange(math.ceil(height / tile))[:, None] + 1) * tile, (2 * np.arange(math.ceil(width / tile)) + 1) * tile
+    y = (2 * np.arange(math.ceil(height / tile))[:, None] + 1) * tile
+    x = (2 * np.arange(math.ceil(width / tile)) + 1) * tile
     halves = [(math.floor(2 * px + 0.5), math.floor(2 * py + 0.5)) for px, py in points]
     return np.min([(x - px) ** 2 + (y - py) ** 2 for px, py in halves], 0)
 
 
-def cuts(rows, falloff, farthest, height, width, fov=None):
-    """The least squared distance of each row but the first."""
+def cuts(rows, falloff, farthest, height, width, tile, fov=None):
+    """The least squared distance of each row but the first, which the gaze's own tile has in any case."""
     focal = width / math.tan(fov / 2 * (math.pi / 180)) if fov else 0
     result = []
     for limit, _ in rows[:-1]:
@@ -95,7 +96,7 @@ def cuts(rows, falloff, farthest, height, width, fov=None):
                 squared = min(distance * distance, farthest)
             else:
                 squared = farthest * (share * share)
-        result.append(min(max(math.ceil(squared), 1), 4294967295))
+        result.append(min(max(math.ceil(squared), 2 * tile * tile + 1), 4294967295))
     return result
 
 
@@ -103,7 +104,7 @@ def gaze(height, width, tile, points, rows, falloff="table", fov=None):
     """(rows, columns) of rates."""
     far = distances(height, width, tile, points)
     index = np.zeros(far.shape, int)
-    for k, cut in enumerate(cuts(rows, falloff, int(far.max()), height, width, fov)):
+    for k, cut in enumerate(cuts(rows, falloff, int(far.max()), height, width, tile, fov)):
         index[far >= cut] = k + 1
     return [[rows[k][1] for k in line] for line in index]
 
