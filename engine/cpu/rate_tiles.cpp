@@ -72,6 +72,16 @@ struct Tiler {
         return (grid.columns * plan.params.tile + TILE_LANES - 1) / TILE_LANES * TILE_LANES;
     }
 
+    // Most frames use no combiner and no device's list: then the last table says nothing new.
+    bool final_is_attachment() const
+    {
+        const std::uint32_t* finals = table(plan.params.final_codes) + plan.params.primitive * RATE_CODES;
+        bool same = plan.params.maps == 0;
+        for (std::uint32_t code = 0; code < RATE_CODES; ++code)
+            same = same && (finals[code] == code || code > 10 || (code & 3) == 3);
+        return same;
+    }
+
     void weights(const shared::TileGrid& grid, std::uint32_t row, Room& room) const;
     void content_ffx(std::uint32_t index, std::uint32_t row, Room& room, std::uint8_t* out) const;
     void content_jnd(std::uint32_t index, std::uint32_t row, Room& room, std::uint8_t* out) const;
@@ -178,6 +188,7 @@ void Tiler::row_of(std::uint32_t index, std::uint32_t row, Room& room) const
                      table(grid.cuts), params.cut_count, params.cut_codes, grid.columns, to);
         if (!alone) kernels.join(params.terms, to, grid.columns, out);
     }
+    if (final_is_attachment()) return;
     const std::uint32_t* finals = table(params.final_codes);
     const std::uint32_t* map = params.maps ? plan.maps.data() + grid.first + std::size_t(row) * grid.pitch : nullptr;
     for (std::uint32_t x = 0; x < grid.columns; ++x) {

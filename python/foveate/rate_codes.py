@@ -93,7 +93,7 @@ def encode(sizes, api: Api = "vulkan", *, palette=None) -> np.ndarray:
 
     >>> from foveate import rate_codes
     >>> rate_codes.encode([(1, 1), (4, 2), (2, 4)]), rate_codes.encode((4, 2), "nv")
-    (array([ 0,  9,  6], dtype=uint8), array(9, dtype=uint8))
+    (array([0, 9, 6], dtype=uint8), array(9, dtype=uint8))
     """
     kind = choice("rate: api", api, APIS)
     try:

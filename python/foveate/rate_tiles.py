@@ -36,7 +36,7 @@ class TileRates:
     >>> from foveate.rate_tiles import rate_tiles
     >>> rates = rate_tiles((48, 80), tile=16, gaze=(0.1, 0.5))
     >>> rates.codes.tolist()[1], rates.fraction
-    ([0, 0, 5, 6, 10], 0.4541666666666667)
+    ([0, 0, 5, 6, 10], 0.4875)
     """
 
     __slots__ = ("_core", "_engine", "_images", "sizes", "tile")
@@ -209,7 +209,8 @@ def _code(what, rate):
 
 
 def _is_map(primitive):
-    return hasattr(primitive, "ndim") or (isinstance(primitive, list) and bool(primitive) and hasattr(primitive[0], "ndim"))
+    first = primitive[0] if isinstance(primitive, list) and primitive else primitive
+    return hasattr(first, "ndim")
 
 
 def _each(what, value, count):
