@@ -14,6 +14,7 @@ Op = Literal["keep", "replace", "min", "max", "mul", "passthrough", "override", 
 OPS = {"keep": 0, "replace": 1, "min": 2, "max": 3, "mul": 4, "passthrough": 0, "override": 1, "sum": 4}
 # Vulkan has a number for every rate of 1, 2 and 4; a device lists those it takes. D3D12 names seven.
 CODES = {"vulkan": (0, 1, 2, 4, 5, 6, 8, 9, 10), "d3d12": (0, 1, 4, 5, 6, 9, 10)}
+KNOWN = {(w, h): w // 2 << 2 | h // 2 for w in (1, 2, 4) for h in (1, 2, 4)}
 APIS = {"vulkan": 0, "d3d12": 1, "nv": 2}
 FIXES = {"godot": False, "valar": True}
 
@@ -65,11 +66,21 @@ def profile_of(profile):
         profile = Profile()
     elif not isinstance(profile, Profile):
         profile = choice("rate: profile", profile, PROFILES)
-    supported = sum(1 << int(code) for code in set(encode(profile.rates).ravel()))
+    supported = 0
+    for rate in profile.rates:
+        supported |= 1 << code_of("rate: profile rate", rate)
     require(supported & 1, "rate: profile", f"rates {profile.rates}", "1x1 among them")
     low, high = (whole("rate: profile tile", side, 1, 1024) for side in profile.tile)
     flags = sum(bool(getattr(profile, name)) << bit for bit, name in enumerate(FLAGS))
     return _core.RateProfile(supported, flags, low, high)
+
+
+def code_of(what, rate):
+    """The code of one (w, h)."""
+    try:
+        return KNOWN[tuple(rate)]
+    except (KeyError, TypeError):
+        raise InputError(f"{what}: got {rate!r}, expected (w, h) of 1, 2 or 4.") from None
 
 
 def names(codes):

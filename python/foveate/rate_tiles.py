@@ -10,6 +10,7 @@ from .default import engine_of
 from .error import InputError, choice, real, require, whole
 from .image import Image
 from .image import image as take_image
+from .rate_codes import code_of
 from .types import Array, Unit
 
 FALLOFFS = {"table": 0, "polynomial": 1, "exponential": 2, "bands": 3}
@@ -147,8 +148,8 @@ def rate_tiles(image, *, tile: int = 16, gaze=None, unit: Unit = "uv", clamp: bo
         tile, gaze is not None, _points(gaze), choice("rate: unit", unit, {"uv": False, "px": True}), bool(clamp),
         0.0 if fov is None else _above("rate: fov", fov), method, _rows(thresholds, falloff), kind,
         CONTRAST[content] if contrast is None else real("rate: contrast", contrast), real("rate: ambient", ambient),
-        _velocities(velocity, sizes, grids, tile), _primitives(primitive, grids), _code("rate: pipeline", pipeline),
-        0 if _is_map(primitive) else _code("rate: primitive", primitive), choice("rate: terms", terms, TERMS),
+        _velocities(velocity, sizes, grids, tile), _primitives(primitive, grids), code_of("rate: pipeline", pipeline),
+        0 if _is_map(primitive) else code_of("rate: primitive", primitive), choice("rate: terms", terms, TERMS),
         *rate_codes.ops_of(combine), rate_codes.profile_of(profile))
     made = _core.rate_tiles(core, [(width, height) for height, width in sizes], given, spec)
     return TileRates(made, core, sizes, tile, list(range(len(sizes))))
@@ -200,12 +201,7 @@ def _rows(thresholds, falloff):
         rows = [(float(limit), tuple(rate)) for limit, rate in rows]
     except (TypeError, ValueError):
         raise InputError(f"rate: thresholds: got {thresholds!r}, expected rows (limit, (w, h)).") from None
-    return [(limit, _code("rate: thresholds", rate)) for limit, rate in rows]
-
-
-def _code(what, rate):
-    require(isinstance(rate, (tuple, list)) and len(rate) == 2, what, repr(rate), "(w, h)")
-    return int(rate_codes.encode(tuple(whole(what, side, 1, 4) for side in rate)))
+    return [(limit, code_of("rate: thresholds rate", rate)) for limit, rate in rows]
 
 
 def _is_map(primitive):
