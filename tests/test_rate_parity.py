@@ -116,6 +116,8 @@ CALLS = {
     "no terms": ({"gaze": None}, "terms: got none, expected one or more of gaze, content and velocity"),
     "terms": ({"terms": "mul"}, "terms: got 'mul', expected one of"),
     "gaze": ({"gaze": "left"}, "gaze: got 'left', expected"),
+    "gaze of none": ({"gaze": []}, r"gaze: got \[\], expected"),
+    "gaze points": ({"gaze": [[]]}, "gaze: got 0 points, expected"),
     "gaze outside": ({"gaze": (1.5, 0)}, r"gaze: got \(1.5, 0\), expected"),
     "gaze nan": ({"gaze": (np.nan, 0)}, "gaze: got .*finite"),
     "gaze sets": ({"gaze": [[(0, 0)], [(0, 0)]]}, "gaze: got 2 sets for 1 images"),

@@ -158,7 +158,8 @@ def rate_tiles(image, *, tile: int = 16, gaze=None, unit: Unit = "uv", clamp: bo
 def _taken(image, kind, engine):
     """(the core's image or None, sizes)."""
     if not isinstance(image, Image):
-        if kind == 0 and isinstance(image, (tuple, list)) and image and not hasattr(image[0], "shape"):
+        listed = isinstance(image, (tuple, list)) and len(image) > 0
+        if kind == 0 and listed and isinstance(image[0], (int, np.integer, tuple, list)):
             return None, _sizes(image)
         image = take_image(image, engine=engine)
     return (image._core if kind else None), image.sizes
@@ -180,18 +181,19 @@ def _above(what, value):
 def _points(gaze):
     if gaze is None:
         return []
+    lists = gaze
     try:
         points = np.asarray(gaze, np.float64)
         if points.ndim in (1, 2, 3) and points.shape[-1] == 2:
             lists = points.reshape((1,) * (3 - points.ndim) + points.shape)
-            return [[(float(x), float(y)) for x, y in image] for image in lists]
     except (TypeError, ValueError):
         pass    # lists of different lengths, or no numbers
     try:
-        return [[(float(x), float(y)) for x, y in image] for image in gaze]
+        result = [[(float(x), float(y)) for x, y in image] for image in lists]
     except (TypeError, ValueError):
-        raise InputError(f"rate: gaze: got {gaze!r}, expected (x, y), a list of them, or a list for each "
-                         "image.") from None
+        result = []
+    require(result, "rate: gaze", repr(gaze), "(x, y), a list of them, or a list for each image")
+    return result
 
 
 def _rows(thresholds, falloff):
