@@ -65,6 +65,8 @@ public:
     virtual Rates rate(Record& record, const Image& image, const Relevance* relevance, const RatePlan& plan) = 0;
     // `rates`: of this backend, for a plan that follows them; else null.
     virtual Layout layout(Record& record, const LayoutPlan& plan, const Rates* rates) = 0;
+    // One rate for each tile. `image` has pixels where the plan has a content term.
+    virtual TileRates rate_tiles(Record& record, const Image& image, const RateTilesPlan& plan) = 0;
     virtual Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                            const SamplePlan& plan) = 0;
     // A block with the same bytes that the host can read after finish(): the block itself where it can be.

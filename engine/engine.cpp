@@ -93,6 +93,19 @@ Pyramid Engine::pyramid(const Image& image, const PyramidSpec& spec)
     return pyramid;
 }
 
+TileRates Engine::rate_tiles(Sizes sizes, const Image* image, const RateTilesSpec& spec)
+{
+    state_->check_process();
+    const RateTilesPlan plan = plan_rate_tiles(sizes, image, spec);
+    Backend& backend = state_->backend(Stage::rate);
+    Run run(*state_);
+    Image pixels;
+    if (image && plan.params.content != TILE_CONTENT_NONE) pixels = *image;
+    TileRates rates = backend.rate_tiles(run.on(backend), pixels, plan);
+    run.finish();
+    return rates;
+}
+
 Relevance Engine::relevance(const Pyramid& pyramid, const RelevanceSpec& spec, const Relevance* previous)
 {
     state_->check_process();

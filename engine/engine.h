@@ -58,6 +58,9 @@ public:
     // `rates`: for the kind rate.
     Layout layout(std::span<const std::array<std::uint32_t, 2>> sizes, const LayoutSpec& spec,
                   const Rates* rates = nullptr);
+    // Rates for hardware. Without a content term the sizes are enough, and `image` may be null.
+    TileRates rate_tiles(std::span<const std::array<std::uint32_t, 2>> sizes, const Image* image,
+                         const RateTilesSpec& spec);
     Patches sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
     // The same stages in one recording, building no level that no token needs.
     // `previous`: of the frame before, where frames of a video follow each other.

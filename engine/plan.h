@@ -60,6 +60,14 @@ struct RelevancePlan {
     Ref<Block> previous_cells, previous_luma;     // null: none
 };
 
+struct RateTilesPlan {
+    shared::RateTilesParams params{};
+    std::vector<shared::TileGrid> grids;
+    std::vector<std::uint32_t> tables;            // gaze points, cuts, curves, final codes
+    std::vector<std::uint32_t> maps;              // by tile: velocity | primitive code << 16; or empty
+    std::uint64_t tile_count = 0;                 // padding of the rows included
+};
+
 struct SamplePlan {
     shared::SampleParams params{};                // first_token and token_count cover the whole batch
     const float* decode = nullptr;                // color="linear": 256 values of 0..65535, for level 0
@@ -71,6 +79,7 @@ Pyramid pyramid_of(const PyramidPlan& plan);
 Rates rates_of(const RatePlan& plan);
 Layout layout_of(const LayoutPlan& plan);
 Relevance relevance_of(const RelevancePlan& plan);
+TileRates tile_rates_of(const RateTilesPlan& plan);
 Patches patches_of(const Layout& layout, const SamplePlan& plan);
 
 }  // namespace foveate

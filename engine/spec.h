@@ -112,6 +112,38 @@ struct SampleSpec {
     double taps = 3.0, lod_bias = 0.0;
 };
 
+enum class TileFalloff : std::uint32_t { table, polynomial, exponential, bands };
+enum class TileContent : std::uint32_t { none, ffx, jnd };
+
+struct RateRow {
+    double limit = 0;                   // bands: eccentricity below which; else relevance above which
+    std::uint32_t code = 0;
+};
+
+// What a device can do; engine/rate_codes.h has some by name. Everything: all rates of 1, 2 and 4.
+struct RateProfile {
+    std::uint32_t supported = 0x777;    // bit `code`
+    std::uint32_t flags = RATE_STRICT | RATE_COMBINERS;
+    std::uint32_t tile_min = 8, tile_max = 32;  // px
+};
+
+struct RateTilesSpec {
+    std::uint32_t tile = 16;                        // px
+    bool has_gaze = false;
+    GazeSpec gaze;
+    double fov_deg = 0;                             // of the image's width; 0: none, distances are fractions
+    TileFalloff falloff = TileFalloff::table;
+    std::vector<RateRow> rows;                      // the last one is for all that is left
+    TileContent content = TileContent::none;
+    double contrast = 0.05, ambient = 0.05;         // of white
+    std::vector<std::vector<std::uint32_t>> velocity;   // per image and tile, 1/16 px a frame; empty: none
+    std::vector<std::vector<std::uint32_t>> primitive;  // per image and tile, codes; empty: that below
+    std::uint32_t pipeline_code = 0, primitive_code = 0;
+    std::uint32_t terms = RATE_MAX;                 // of gaze, content and velocity: RATE_MIN or RATE_MAX
+    std::uint32_t op0 = RATE_KEEP, op1 = RATE_REPLACE;
+    RateProfile profile;
+};
+
 struct TokensSpec {
     PyramidSpec pyramid;
     // For the layout of kind rate; budget and cell are the layout's.

@@ -45,6 +45,11 @@ Relevance relevance_of(const RelevancePlan& plan)
     return {.cells = {}, .luma = {}, .grids = plan.grids, .cell = plan.params.cell, .sizes = plan.sizes};
 }
 
+TileRates tile_rates_of(const RateTilesPlan& plan)
+{
+    return {.codes = {}, .grids = plan.grids, .tile = plan.params.tile};
+}
+
 Patches patches_of(const Layout& layout, const SamplePlan& plan)
 {
     const auto& params = plan.params;

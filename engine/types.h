@@ -14,6 +14,7 @@
 #include "shared/layout.h"
 #include "shared/pyramid.h"
 #include "shared/rate.h"
+#include "shared/rate_tiles.h"
 #include "shared/relevance.h"
 #include "shared/sample.h"
 
@@ -97,6 +98,13 @@ struct Rates {
     std::uint32_t max_rate = 4;                     // cells a block's edge
     bool square = false;                            // rates are squares
     std::vector<std::array<std::uint32_t, 2>> sizes;  // (width, height)
+};
+
+// One rate code for each tile of each image, a byte each, as hardware reads it.
+struct TileRates {
+    Ref<Block> codes;
+    std::vector<shared::TileGrid> grids;            // by image
+    std::uint32_t tile = 0;                         // px a tile's edge
 };
 
 // K token rows for each image, image after image.

@@ -49,6 +49,15 @@ Pyramid CpuBackend::pyramid(Record&, Image image, const PyramidPlan& plan)
     return pyramid;
 }
 
+TileRates CpuBackend::rate_tiles(Record&, const Image& image, const RateTilesPlan& plan)
+{
+    TileRates rates = tile_rates_of(plan);
+    rates.codes = memory_->allocate(plan.tile_count);
+    write_rate_tiles(image, plan, reinterpret_cast<std::uint8_t*>(rates.codes->host()), tile_kernels(rows_.name),
+                     threads_);
+    return rates;
+}
+
 Relevance CpuBackend::relevance(Record&, const Pyramid& pyramid, const RelevancePlan& plan)
 {
     Relevance relevance = relevance_of(plan);

@@ -9,6 +9,7 @@
 #include "engine/backend.h"
 #include "engine/cpu/memory.h"
 #include "engine/cpu/rows.h"
+#include "engine/cpu/rows_tiles.h"
 #include "engine/cpu/threads.h"
 
 namespace foveate::cpu {
@@ -28,6 +29,8 @@ void rate_codes(const RatePlan& plan, const std::uint32_t* detail, const std::ui
                 std::uint32_t* codes, Threads& threads);
 void write_layout(const LayoutPlan& plan, Token* tokens);
 void write_rate_layout(const LayoutPlan& plan, const std::uint32_t* codes, Token* tokens);
+void write_rate_tiles(const Image& image, const RateTilesPlan& plan, std::uint8_t* codes, const TileKernels& kernels,
+                      Threads& threads);
 void sample_patches(const Pyramid& pyramid, const Token* tokens, const SamplePlan& plan, std::byte* out,
                     const RowKernels& rows, Threads& threads);
 
@@ -44,6 +47,7 @@ public:
     Relevance relevance(Record& record, const Pyramid& pyramid, const RelevancePlan& plan) override;
     Rates rate(Record& record, const Image& image, const Relevance* relevance, const RatePlan& plan) override;
     Layout layout(Record& record, const LayoutPlan& plan, const Rates* rates) override;
+    TileRates rate_tiles(Record& record, const Image& image, const RateTilesPlan& plan) override;
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;

@@ -95,6 +95,9 @@ std::vector<Arc> arcs_of(const Region& region, double radius);  // of the circle
 // `count` in proportion to the weights by Webster's method; at least 1 each where there are enough.
 std::vector<std::uint32_t> apportion(std::span<const double> weights, std::uint32_t count);
 
+// stages/rate_tiles.cpp
+RateTilesPlan plan_rate_tiles(Sizes sizes, const Image* image, const RateTilesSpec& spec);
+
 // stages/sample.cpp
 SamplePlan plan_sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
 std::uint32_t sample_taps(const SampleSpec& spec);                       // in 1/65536

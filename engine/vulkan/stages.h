@@ -28,6 +28,7 @@ public:
     Relevance relevance(Record& record, const Pyramid& pyramid, const RelevancePlan& plan) override;
     Rates rate(Record& record, const Image& image, const Relevance* relevance, const RatePlan& plan) override;
     Layout layout(Record& record, const LayoutPlan& plan, const Rates* rates) override;
+    TileRates rate_tiles(Record& record, const Image& image, const RateTilesPlan& plan) override;
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;

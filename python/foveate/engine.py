@@ -18,6 +18,8 @@ from .pyramid import Pyramid, pyramid_spec
 from .pyramid import pyramid as pyramid_stage
 from .rate import Rates, rate_spec
 from .rate import rate as rate_stage
+from .rate_tiles import TileRates
+from .rate_tiles import rate_tiles as rate_tiles_stage
 from .relevance import Relevance, tokens_relevance
 from .relevance import relevance as relevance_stage
 from .sample import Patches
@@ -160,6 +162,10 @@ class Engine:
         """The stage rate; see `foveate.rate`."""
         return rate_stage(image, relevance=relevance, budget=budget, model=model, cell=cell, rates=rates,
                           max_rate=max_rate, previous=previous, hysteresis=hysteresis, smooth=smooth, engine=self)
+
+    def rate_tiles(self, image, **options) -> TileRates:
+        """The stage rate, for hardware; see `foveate.rate_tiles.rate_tiles`."""
+        return rate_tiles_stage(image, engine=self, **options)
 
     def layout(self, image, *, kind: Kind = "grid", budget: int | None = None, model=None,
                cell: int | None = None, gaze=None, unit: Unit = "uv", clamp: bool = False, grid=None,

@@ -11,11 +11,12 @@ namespace foveate::shared {
 using uint = std::uint32_t;
 using std::max;
 using std::min;
-inline int find_msb(uint value) { return 31 - std::countl_zero(value); }
+static inline int find_msb(uint value) { return 31 - std::countl_zero(value); }
 }
 #define SHARED_BEGIN namespace foveate::shared {
 #define SHARED_END }
-#define SHARED_FUNCTION inline
+// of each file its own: some are compiled for more than the machine may have
+#define SHARED_FUNCTION static inline
 #define PRECISE
 #else
 #define SHARED_BEGIN
