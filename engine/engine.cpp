@@ -8,6 +8,7 @@
 #include "engine/cpu/backend.h"
 #include "engine/limits.h"
 #include "engine/stages/plan.h"
+#include "engine/stages/warp.h"
 #include "engine/vulkan/backend.h"
 
 namespace foveate {
@@ -16,6 +17,7 @@ struct Engine::State {
     pid_t pid = getpid();
     std::map<std::string, Ref<Backend>> backends;  // by name, made on first need
     std::array<Backend*, STAGE_COUNT> at{};        // stage -> backend
+    WarpTables warp_tables;
 
     // A fork leaves the child without our threads and with a driver that no longer answers.
     void check_process() const
@@ -181,6 +183,43 @@ Patches Engine::sample(const Pyramid& pyramid, const Layout& layout, const Sampl
     Patches patches = backend.sample(run.on(backend), from, rows, plan);
     run.finish();
     return patches;
+}
+
+Warped Engine::warp(const Pyramid& pyramid, const WarpSpec& spec)
+{
+    state_->check_process();
+    const WarpPlan plan = plan_warp(pyramid.image, spec, state_->warp_tables);
+    check_warp_pyramid(pyramid, spec, plan);
+    const auto owner = [&](const Ref<Block>& block) -> Backend& { return state_->owner(block); };
+    Backend& backend = state_->backend(Stage::warp);
+    if (pyramid.levels) state_->owner(pyramid.levels);
+    Run run;
+    Pyramid from = pyramid;
+    from.levels = carry(run, backend, pyramid.levels, owner);
+    if (!from.image.pixels || from.image.pixels->owner() != &backend) {
+        from.image.pixels = {};
+        from.image = backend.image(run.on(backend), std::move(from.image));
+    }
+    Warped warped = backend.warp(run.on(backend), from, plan);
+    run.finish();
+    return warped;
+}
+
+Warped Engine::warp(const Image& image, const WarpSpec& spec)
+{
+    state_->check_process();
+    const WarpPlan plan = plan_warp(image, spec, state_->warp_tables);
+    const PyramidSpec pyramid_spec{.color = spec.color, .levels = plan.level_count};
+    const PyramidPlan pyramid_plan = plan_pyramid(image, pyramid_spec);
+    Backend& pyramids = state_->backend(Stage::pyramid);
+    if (&pyramids != &state_->backend(Stage::warp)) return warp(pyramid(image, pyramid_spec), spec);
+    Run run;
+    Record& record = run.on(pyramids);
+    const Pyramid levels = pyramids.pyramid(record, pyramids.image(record, image), pyramid_plan);
+    Warped warped = pyramids.warp(record, levels, plan);
+    warped.data = pyramids.tensor(record, warped.data);
+    run.finish();
+    return warped;
 }
 
 Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec)

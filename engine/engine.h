@@ -47,6 +47,9 @@ public:
     Pyramid pyramid(const Image& image, const PyramidSpec& spec);
     Layout layout(std::span<const std::array<std::uint32_t, 2>> sizes, const LayoutSpec& spec);
     Patches sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
+    // Both ways to and from log-polar and the like. From an image only the levels that are read are built.
+    Warped warp(const Pyramid& pyramid, const WarpSpec& spec);
+    Warped warp(const Image& image, const WarpSpec& spec);
     // The same stages in one recording, building no level that no token needs.
     Tokens tokens(std::vector<ImageView> views, const TokensSpec& spec);
 

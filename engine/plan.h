@@ -37,6 +37,28 @@ struct SamplePlan {
     const float* encode = nullptr;                // color="linear": 65536 values of 0..1
 };
 
+// The runs of every output pixel for one geometry. Made once, shared by calls, never changed.
+struct WarpTable : public Counted {
+    std::vector<shared::WarpHead> heads;          // by output pixel
+    std::vector<shared::WarpRun> runs;
+    std::vector<std::uint32_t> order;             // output pixels; those with as many runs follow each other
+    std::uint32_t level_count = 1;                // levels that any run reads from, level 0 included
+
+    std::uint64_t bytes() const
+    {
+        return heads.size() * sizeof(heads[0]) + runs.size() * sizeof(runs[0]) + order.size() * sizeof(order[0]);
+    }
+};
+
+struct WarpPlan {
+    std::vector<Ref<WarpTable>> tables;           // by image; images of one geometry share theirs
+    Warped shape;                                 // what is returned, without its memory
+    shared::WarpParams params{};
+    std::uint32_t level_count = 1;
+    const float* decode = nullptr;                // color="linear", as for SamplePlan
+    const float* encode = nullptr;
+};
+
 // The value a stage returns, without its memory.
 Pyramid pyramid_of(const PyramidPlan& plan);
 Layout layout_of(const LayoutPlan& plan);

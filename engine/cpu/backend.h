@@ -19,6 +19,8 @@ void build_exact_pyramid(const Image& image, const PyramidPlan& plan, float* lev
 void write_layout(const LayoutPlan& plan, Token* tokens);
 void sample_patches(const Pyramid& pyramid, const Token* tokens, const SamplePlan& plan, std::byte* out,
                     const RowKernels& rows, Threads& threads);
+void warp_images(const Pyramid& pyramid, const WarpPlan& plan, std::byte* out, const RowKernels& rows,
+                 Threads& threads);
 
 class CpuBackend final : public Backend {
 public:
@@ -33,6 +35,7 @@ public:
     Layout layout(Record& record, const LayoutPlan& plan) override;
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;
+    Warped warp(Record& record, const Pyramid& pyramid, const WarpPlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> upload(Record& record, const void* data, std::uint64_t size) override;
     void finish(Record&) override {}  // every stage has finished when it returns

@@ -28,6 +28,7 @@ public:
     Layout layout(Record& record, const LayoutPlan& plan) override;
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;
+    Warped warp(Record& record, const Pyramid& pyramid, const WarpPlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> upload(Record& record, const void* data, std::uint64_t size) override;
     void finish(Record& record) override;

@@ -19,8 +19,10 @@ from .pyramid import Pyramid, pyramid
 from .sample import Patches, sample
 from .tensor import Tokens, tensor
 from .types import Array
+from .warp import warp
 
 __all__ = [
     "Array", "Engine", "Error", "Image", "Layout", "Patches", "Preset", "Pyramid", "Tokens", "__version__",
     "doctor", "error", "image", "info", "layout", "presets", "pyramid", "sample", "tensor",
+    "warp",
 ]

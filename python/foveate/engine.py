@@ -20,6 +20,8 @@ from .sample import sample as sample_stage
 from .tensor import Tokens
 from .tensor import tensor as tensor_stage
 from .types import STAGES, Array, BackendName, Channels, Color, Dtype, Edge, Kind, Order, StageName, Unit
+from .warp import Warped
+from .warp import warp as warp_stage
 
 SAMPLE = STAGES.index("sample")
 _pyramid_spec = lru_cache(maxsize=64)(pyramid_spec)
@@ -138,6 +140,15 @@ class Engine:
     def tensor(self, patches: Patches, layout: Layout) -> Tokens:
         """The stage tensor; see `foveate.tensor`."""
         return tensor_stage(patches, layout, engine=self)
+
+    def warp(self, image, *, size, kind="logpolar", gaze=None, inverse: bool = False, alpha: float | None = None,
+             radius: float | None = None, fov_deg: float | None = None, norm="square", taps: int = 2,
+             lod_bias: float = -0.5, dtype=None, color: Color = "encoded", unit: Unit = "uv",
+             clamp: bool = False) -> Warped:
+        """The stage warp; see `foveate.warp`."""
+        return warp_stage(image, size=size, kind=kind, gaze=gaze, inverse=inverse, alpha=alpha, radius=radius,
+                          fov_deg=fov_deg, norm=norm, taps=taps, lod_bias=lod_bias, dtype=dtype, color=color,
+                          unit=unit, clamp=clamp, engine=self)
 
     def tokens(self, images, *, layout: Kind | None = None, budget: int | None = None, gaze=None, model=None,
                patch: int | None = None, merge: int | None = None, mean=None, std=None,

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each output pixel is a mean of taps x taps points, each of them trilinear between two levels. Points that read
+// the same texel are summed, so that a pixel that is magnified costs no more than the four texels it lies on.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <numbers>
+
+#include "engine/limits.h"
+#include "engine/stages/warp.h"
+
+namespace foveate {
+
+namespace {
+
+constexpr double STEPS = 256;                    // to a texel, and to a level
+constexpr std::uint32_t CHUNK = 2048;            // output pixels sorted by their number of runs
+constexpr std::uint32_t TEXELS = limits::WARP_TAPS * limits::WARP_TAPS * 8;
+
+struct Texel {
+    std::uint32_t level, row, column, weight;
+    std::uint64_t key() const { return std::uint64_t(level) << 32 | row << 16 | column; }
+};
+
+class Builder {
+public:
+    explicit Builder(const WarpGeometry& geometry);
+    Ref<WarpTable> build();
+
+private:
+    WarpPoint point(std::uint32_t x, std::uint32_t y) const;
+    void add_point(const WarpPoint& at);
+    void add_level(double x, double y, std::uint32_t level, std::uint32_t weight);
+    void add_texel(std::uint32_t level, std::uint32_t row, std::uint32_t column, std::uint32_t weight);
+    void finish_pixel(shared::WarpHead& head);
+
+    const WarpGeometry& g_;
+    Ref<WarpTable> table_;
+    std::uint32_t width_, height_;               // of the source
+    std::uint32_t columns_, rows_;               // of the output, in taps
+    std::uint32_t level_max_;
+    bool wrap_;                                  // rows are angles: the last one is followed by the first
+    std::vector<WarpPoint> radii_, turns_;       // forward log-polar: by column (radius in x), by row (cos, sin)
+    std::array<Texel, TEXELS> texels_;
+    std::uint32_t count_ = 0;
+};
+
+Builder::Builder(const WarpGeometry& geometry) : g_(geometry), table_(new WarpTable)
+{
+    width_ = g_.inverse ? g_.warped_width : g_.image_width;
+    height_ = g_.inverse ? g_.warped_height : g_.image_height;
+    columns_ = (g_.inverse ? g_.image_width : g_.warped_width) * g_.taps;
+    rows_ = (g_.inverse ? g_.image_height : g_.warped_height) * g_.taps;
+    level_max_ = pyramid_levels(width_, height_, Edge::aligned) - 1;
+    wrap_ = g_.inverse && g_.kind == WarpKind::logpolar;
+    // An odd number of rows repeats its last one in the level above: what lies past it is no longer the first.
+    if (wrap_) level_max_ = std::min(level_max_, std::uint32_t(std::countr_zero(height_)));
+    if (g_.inverse || g_.kind != WarpKind::logpolar) return;
+    WarpGeometry centred = g_;
+    centred.x = centred.y = 0;
+    for (std::uint32_t x = 0; x < columns_; ++x) radii_.push_back(warp_px(centred, (x + 0.5) / columns_, 0));
+    for (std::uint32_t y = 0; y < rows_; ++y) {
+        const double angle = 2 * std::numbers::pi * ((y + 0.5) / rows_);
+        turns_.push_back({std::cos(angle), std::sin(angle), 0});
+    }
+}
+
+// Of one tap, in texels of level 0.
+WarpPoint Builder::point(std::uint32_t x, std::uint32_t y) const
+{
+    if (!radii_.empty()) {
+        const WarpPoint &radius = radii_[x], &turn = turns_[y];
+        return {g_.x + radius.x * turn.x, g_.y + radius.x * turn.y, radius.lod};
+    }
+    if (!g_.inverse) return warp_px(g_, (x + 0.5) / columns_, (y + 0.5) / rows_);
+    const WarpPoint at = warp_uv(g_, (x + 0.5) / g_.taps, (y + 0.5) / g_.taps);
+    return {at.x * width_, at.y * height_, at.lod};
+}
+
+void Builder::add_texel(std::uint32_t level, std::uint32_t row, std::uint32_t column, std::uint32_t weight)
+{
+    if (weight == 0) return;
+    const Texel texel{level, row, column, weight};
+    std::uint32_t at = count_;  // in order of level, row, column; the place is nearly always near the end
+    while (at > 0 && texels_[at - 1].key() > texel.key()) --at;
+    if (at > 0 && texels_[at - 1].key() == texel.key()) {
+        texels_[at - 1].weight += weight;
+        return;
+    }
+    std::copy_backward(&texels_[at], &texels_[count_], &texels_[count_ + 1]);
+    texels_[at] = texel;
+    ++count_;
+}
+
+void Builder::add_level(double x, double y, std::uint32_t level, std::uint32_t weight)
+{
+    if (weight == 0) return;
+    const double inv = 1.0 / double(1u << level);
+    const auto column = std::int64_t(std::floor((x * inv - 0.5) * STEPS + 0.5));
+    const auto row = std::int64_t(std::floor((y * inv - 0.5) * STEPS + 0.5));
+    const std::int64_t width = (width_ + (1u << level) - 1) >> level, height = (height_ + (1u << level) - 1) >> level;
+    const auto right = std::uint32_t(column & 255), down = std::uint32_t(row & 255);
+    std::uint32_t columns[2], rows[2];
+    for (int k = 0; k < 2; ++k) {
+        columns[k] = std::uint32_t(std::clamp<std::int64_t>((column >> 8) + k, 0, width - 1));
+        rows[k] = std::uint32_t(wrap_ ? (((row >> 8) + k) % height + height) % height
+                                      : std::clamp<std::int64_t>((row >> 8) + k, 0, height - 1));
+    }
+    add_texel(level, rows[0], columns[0], (256 - right) * (256 - down) * weight);
+    add_texel(level, rows[0], columns[1], right * (256 - down) * weight);
+    add_texel(level, rows[1], columns[0], (256 - right) * down * weight);
+    add_texel(level, rows[1], columns[1], right * down * weight);
+}
+
+void Builder::add_point(const WarpPoint& at)
+{
+    const double lod = at.lod - std::log2(double(g_.taps)) + g_.lod_bias;
+    const double steps = std::floor(lod * STEPS + 0.5);
+    const auto fixed = std::uint32_t(std::clamp(steps, 0.0, level_max_ * STEPS));
+    add_level(at.x, at.y, fixed >> 8, 256 - (fixed & 255));
+    add_level(at.x, at.y, (fixed >> 8) + 1, fixed & 255);
+}
+
+// Weights to a sum of WARP_ONE, and texels to runs.
+void Builder::finish_pixel(shared::WarpHead& head)
+{
+    const std::uint64_t total = std::uint64_t(g_.taps * g_.taps) << 24;
+    std::uint32_t sum = 0, largest = 0;
+    for (std::uint32_t i = 0; i < count_; ++i) {
+        texels_[i].weight = std::uint32_t((std::uint64_t(texels_[i].weight) * WARP_ONE + total / 2) / total);
+        sum += texels_[i].weight;
+        if (texels_[i].weight > texels_[largest].weight) largest = i;
+    }
+    texels_[largest].weight += WARP_ONE - sum;  // what rounding took or gave: constant images stay constant
+
+    head.first = std::uint32_t(table_->runs.size());
+    head.count = 0;
+    for (std::uint32_t i = 0; i < count_;) {
+        const Texel& first = texels_[i];
+        if (first.weight == 0) {
+            ++i;
+            continue;
+        }
+        const std::uint32_t width = (width_ + (1u << first.level) - 1) >> first.level;
+        const std::uint32_t start = std::min(first.column, std::max(width, WARP_RUN) - WARP_RUN);
+        std::uint32_t weights[WARP_RUN] = {};
+        for (; i < count_ && texels_[i].level == first.level && texels_[i].row == first.row &&
+               texels_[i].column < start + WARP_RUN;
+             ++i)
+            weights[texels_[i].column - start] = texels_[i].weight;
+        const std::uint32_t pitch = (width + 1) / 2 * 2;
+        const std::uint32_t place = first.level ? first.row * pitch + start : first.row << WARP_ROW_SHIFT | start;
+        table_->runs.push_back({first.level << WARP_LEVEL_SHIFT | place, weights[0] | weights[1] << 16,
+                                weights[2] | weights[3] << 16});
+        head.count += first.level ? 1 : 1 + (1 << 16);
+        table_->level_count = std::max(table_->level_count, first.level + 1);
+    }
+    count_ = 0;
+}
+
+Ref<WarpTable> Builder::build()
+{
+    const std::uint32_t width = columns_ / g_.taps, pixels = width * (rows_ / g_.taps);
+    table_->heads.resize(pixels);
+    table_->order.resize(pixels);
+    table_->runs.reserve(std::size_t(pixels) * 4);
+    for (std::uint32_t i = 0; i < pixels; ++i) {
+        for (std::uint32_t tap = 0; tap < g_.taps * g_.taps; ++tap)
+            add_point(point(i % width * g_.taps + tap % g_.taps, i / width * g_.taps + tap / g_.taps));
+        finish_pixel(table_->heads[i]);
+        table_->order[i] = i;
+    }
+    for (std::uint32_t i = 0; i < pixels; i += CHUNK)
+        std::stable_sort(table_->order.begin() + i, table_->order.begin() + std::min(pixels, i + CHUNK),
+                         [&](std::uint32_t a, std::uint32_t b) {
+                             return table_->heads[a].count < table_->heads[b].count;
+                         });
+    return std::move(table_);
+}
+
+}  // namespace
+
+Ref<WarpTable> make_warp_table(const WarpGeometry& geometry) { return Builder(geometry).build(); }
+
+Ref<WarpTable> WarpTables::table(const WarpGeometry& geometry)
+{
+    const auto find = [&]() -> Ref<WarpTable> {
+        const auto known = std::find_if(entries_.begin(), entries_.end(),
+                                        [&](const Entry& entry) { return entry.geometry == geometry; });
+        if (known == entries_.end()) return {};
+        entries_.splice(entries_.begin(), entries_, known);
+        return entries_.front().table;
+    };
+    {
+        std::lock_guard lock(mutex_);
+        if (Ref<WarpTable> known = find()) return known;
+    }
+    Ref<WarpTable> table = make_warp_table(geometry);
+    if (table->bytes() > limits::WARP_CACHE) return table;
+    std::lock_guard lock(mutex_);
+    if (Ref<WarpTable> known = find()) return known;  // another thread was faster
+    entries_.push_front({geometry, table});
+    for (bytes_ += table->bytes(); bytes_ > limits::WARP_CACHE; entries_.pop_back())
+        bytes_ -= entries_.back().table->bytes();
+    return table;
+}
+
+}  // namespace foveate
