@@ -23,16 +23,21 @@ using shared::WarpRun;
 // WARP_ONE, so that what was taken is known.
 constexpr std::int32_t TAKEN = 32768 * int(WARP_ONE);
 
+#if defined(__SSE4_1__)
+__m128i load_one(const std::uint16_t* from) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)); }
+__m128i load_two(const std::uint16_t* low, const std::uint16_t* high)
+{
+    return _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(load_one(low)), reinterpret_cast<const __m64*>(high)));
+}
+#endif
+
 #if defined(__AVX2__)
 
 class Sum {
 public:
     void add(const std::uint16_t* r, const std::uint16_t* g, const std::uint16_t* b, std::uint64_t weights)
     {
-        const __m128d red = _mm_load_sd(reinterpret_cast<const double*>(r));
-        const __m128i low = _mm_castpd_si128(_mm_loadh_pd(red, reinterpret_cast<const double*>(g)));
-        const __m128i high = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(b));
-        add(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1), weights);
+        add(_mm256_inserti128_si256(_mm256_castsi128_si256(load_two(r, g)), load_one(b), 1), weights);
     }
     // Four pixels of interleaved bytes.
     template <int STRIDE>
@@ -69,9 +74,7 @@ class Sum {
 public:
     void add(const std::uint16_t* r, const std::uint16_t* g, const std::uint16_t* b, std::uint64_t weights)
     {
-        const __m128d red = _mm_load_sd(reinterpret_cast<const double*>(r));
-        add(_mm_castpd_si128(_mm_loadh_pd(red, reinterpret_cast<const double*>(g))),
-            _mm_loadl_epi64(reinterpret_cast<const __m128i*>(b)), weights);
+        add(load_two(r, g), load_one(b), weights);
     }
     template <int STRIDE>
     void add_bytes(const std::byte* pixels, std::uint64_t weights)
