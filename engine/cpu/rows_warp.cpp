@@ -16,7 +16,6 @@ namespace foveate::cpu::FOVEATE_ISA {
 
 namespace {
 
-using shared::WarpHead;
 using shared::WarpRun;
 
 // Texels are taken less 32768, so that they are signed words as the multiplier wants them; the weights sum to
@@ -50,13 +49,25 @@ public:
         const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(pixels));
         add(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), spread), weights);
     }
-    void store(std::uint32_t* to) const
+    __m128i total() const
     {
         const __m256i pairs = _mm256_add_epi32(sum_, _mm256_shuffle_epi32(sum_, 0xb1));
         const __m128 low = _mm_castsi128_ps(_mm256_castsi256_si128(pairs));
         const __m128 high = _mm_castsi128_ps(_mm256_extracti128_si256(pairs, 1));
-        const __m128i all = _mm_castps_si128(_mm_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)));
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_add_epi32(all, _mm_set1_epi32(TAKEN)));
+        return _mm_castps_si128(_mm_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)));
+    }
+
+    void store(std::uint32_t* to) const
+    {
+        const __m128i sums = _mm_add_epi32(total(), _mm_set1_epi32(TAKEN));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), sums);
+    }
+    // Rounded to bytes, red in the lowest.
+    std::uint32_t bytes() const
+    {
+        const __m128i rounded = _mm_srli_epi32(_mm_add_epi32(total(), _mm_set1_epi32(TAKEN + (1 << 21))), 22);
+        const __m128i packed = _mm_packus_epi16(_mm_packus_epi32(rounded, rounded), rounded);
+        return std::uint32_t(_mm_cvtsi128_si32(packed));
     }
 
 private:
@@ -87,12 +98,24 @@ public:
         const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(pixels));
         add(_mm_shuffle_epi8(bytes, low), _mm_shuffle_epi8(bytes, high), weights);
     }
-    void store(std::uint32_t* to) const
+    __m128i total() const
     {
         const __m128 low = _mm_castsi128_ps(_mm_add_epi32(low_, _mm_shuffle_epi32(low_, 0xb1)));
         const __m128 high = _mm_castsi128_ps(_mm_add_epi32(high_, _mm_shuffle_epi32(high_, 0xb1)));
-        const __m128i all = _mm_castps_si128(_mm_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)));
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_add_epi32(all, _mm_set1_epi32(TAKEN)));
+        return _mm_castps_si128(_mm_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)));
+    }
+
+    void store(std::uint32_t* to) const
+    {
+        const __m128i sums = _mm_add_epi32(total(), _mm_set1_epi32(TAKEN));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), sums);
+    }
+    // Rounded to bytes, red in the lowest.
+    std::uint32_t bytes() const
+    {
+        const __m128i rounded = _mm_srli_epi32(_mm_add_epi32(total(), _mm_set1_epi32(TAKEN + (1 << 21))), 22);
+        const __m128i packed = _mm_packus_epi16(_mm_packus_epi32(rounded, rounded), rounded);
+        return std::uint32_t(_mm_cvtsi128_si32(packed));
     }
 
 private:
@@ -126,6 +149,11 @@ public:
                 sums_[c] += (weights >> 16 * k & 65535) * (std::uint32_t(pixels[k * STRIDE + c]) << 8);
     }
     void store(std::uint32_t* to) const { std::copy(sums_, sums_ + 4, to); }
+    std::uint32_t bytes() const
+    {
+        const auto byte = [](std::uint32_t sum) { return (sum + (1u << 21)) >> 22; };
+        return byte(sums_[0]) | byte(sums_[1]) << 8 | byte(sums_[2]) << 16;
+    }
 
 private:
     std::uint32_t sums_[4] = {};
@@ -153,66 +181,123 @@ void load_any(const WarpSource& source, const WarpRun& run, std::uint16_t (&to)[
         }
 }
 
+// Runs of level 0. STRIDE: bytes from pixel to pixel of three interleaved bytes; 0: any other memory.
 template <int STRIDE>
-void add_first(Sum& sum, const WarpSource& source, const WarpRun& run)
+void add_first(Sum& sum, const WarpSource& source, const WarpRun* run, const WarpRun* end)
 {
-    if constexpr (STRIDE > 0) {
-        const std::byte* at = source.pixels + (run.place >> WARP_ROW_SHIFT) * source.row_stride +
-                              (run.place & WARP_COLUMN_MASK) * STRIDE;
-        if (at < source.safe) [[likely]] {
-            sum.add_bytes<STRIDE>(at, weights_of(run));
-            return;
+    const std::byte* const pixels = source.pixels;
+    const std::uint64_t row_stride = source.row_stride, safe = source.safe;
+    for (; run < end; ++run) {
+        if constexpr (STRIDE > 0) {
+            const std::uint64_t at = (run->place >> WARP_ROW_SHIFT) * row_stride +
+                                     std::uint64_t(run->place & WARP_COLUMN_MASK) * STRIDE;
+            if (at < safe) [[likely]] {
+                sum.add_bytes<STRIDE>(pixels + at, weights_of(*run));
+                continue;
+            }
         }
+        std::uint16_t texels[3][WARP_RUN] = {};
+        load_any(source, *run, texels);
+        sum.add(texels[0], texels[1], texels[2], weights_of(*run));
     }
-    std::uint16_t texels[3][WARP_RUN] = {};
-    load_any(source, run, texels);
-    sum.add(texels[0], texels[1], texels[2], weights_of(run));
 }
 
-void add_above(Sum& sum, const WarpSource& source, const WarpRun& run)
+// Runs of one level above.
+void add_above(Sum& sum, const WarpSource& source, const WarpRun* run, const WarpRun* end)
 {
-    const std::uint32_t level = run.place >> WARP_LEVEL_SHIFT;
-    const std::uint16_t* at = source.levels[level] + (run.place & WARP_PLACE_MASK);
+    const std::uint32_t level = run->place >> WARP_LEVEL_SHIFT;
     const std::uint64_t plane = source.planes[level];
-    if (source.narrow >> level & 1) [[unlikely]] {  // what follows the row may be the end of memory
+    const std::uint16_t* const red = source.levels[level];
+    const std::uint16_t *const green = red + plane, *const blue = green + plane;
+    if (source.widths[level] >= WARP_RUN) [[likely]] {
+        for (; run < end; ++run) {
+            const std::uint32_t at = run->place & WARP_PLACE_MASK;
+            sum.add(red + at, green + at, blue + at, weights_of(*run));
+        }
+        return;
+    }
+    for (; run < end; ++run) {  // what follows the row may be the end of memory
+        const std::uint16_t* at = red + (run->place & WARP_PLACE_MASK);
         std::uint16_t texels[3][WARP_RUN] = {};
         for (std::uint32_t c = 0; c < source.channels; ++c)
             for (std::uint32_t k = 0; k < source.widths[level]; ++k) texels[c][k] = at[c * plane + k];
-        sum.add(texels[0], texels[1], texels[2], weights_of(run));
-        return;
+        sum.add(texels[0], texels[1], texels[2], weights_of(*run));
     }
-    sum.add(at, at + plane, at + 2 * plane, weights_of(run));
 }
 
-// STRIDE: bytes from pixel to pixel of three interleaved bytes; 0: any other memory.
 template <int STRIDE>
-void warp(const WarpSource& source, const WarpHead* heads, const WarpRun* runs, const std::uint32_t* order,
-          std::uint32_t count, std::uint32_t* sums)
+void add_level(Sum& sum, const WarpSource& source, const WarpRun* run, const WarpRun* end)
 {
-    for (std::uint32_t i = 0; i < count; ++i, sums += 4) {
-        const WarpHead& head = heads[order[i]];
-        const WarpRun* run = runs + head.first;
-        const WarpRun* above = run + (head.count >> 16);
-        const WarpRun* end = run + (head.count & 65535);
+    if (run->place >> WARP_LEVEL_SHIFT == 0)
+        add_first<STRIDE>(sum, source, run, end);
+    else
+        add_above(sum, source, run, end);
+}
+
+template <int STRIDE, class Store>
+void warp(const WarpSource& source, const WarpRun* run, const WarpTable::Pixel* order, std::uint32_t count,
+          const Store& store)
+{
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const std::uint32_t runs = order[i].count;
+        const WarpRun* const next = run + (runs >> 16 & 255);
+        const WarpRun* const rest = next + (runs >> 24);
+        const WarpRun* const end = run + (runs & 65535);
         Sum sum;
-        for (; run < above; ++run) add_first<STRIDE>(sum, source, *run);
-        for (; run < end; ++run) add_above(sum, source, *run);
-        sum.store(sums);
+        add_level<STRIDE>(sum, source, run, next);
+        if (next < rest) add_above(sum, source, next, rest);
+        for (run = rest; run < end; ++run) add_above(sum, source, run, run + 1);
+        store(i, sum);
     }
 }
 
-void warp_any(const WarpSource& source, const WarpHead* heads, const WarpRun* runs, const std::uint32_t* order,
-              std::uint32_t count, std::uint32_t* sums)
+// What is written for one pixel of three bytes, and for any other.
+struct StoreBytes {
+    const WarpTable::Pixel* order;
+    std::uint8_t* out;
+    void operator()(std::uint32_t i, const Sum& sum) const
+    {
+        std::uint8_t* to = out + std::uint64_t(order[i].index) * 3;
+        const std::uint32_t bytes = sum.bytes();
+        const std::uint16_t two = std::uint16_t(bytes);
+        std::memcpy(to, &two, 2);
+        to[2] = std::uint8_t(bytes >> 16);
+    }
+};
+
+struct StoreSums {
+    std::uint32_t* out;
+    void operator()(std::uint32_t i, const Sum& sum) const { sum.store(out + 4 * i); }
+};
+
+template <class Store>
+void warp_any(const WarpSource& source, const WarpRun* runs, const WarpTable::Pixel* order,
+              std::uint32_t count, const Store& store)
 {
     const bool bytes = source.channels == 3 && !source.wide && !source.decode && source.channel_stride == 1 &&
                        source.width >= WARP_RUN;
-    (bytes && source.pixel_stride == 3   ? warp<3>
-     : bytes && source.pixel_stride == 4 ? warp<4>
-                                         : warp<0>)(source, heads, runs, order, count, sums);
+    if (bytes && source.pixel_stride == 3)
+        warp<3>(source, runs, order, count, store);
+    else if (bytes && source.pixel_stride == 4)
+        warp<4>(source, runs, order, count, store);
+    else
+        warp<0>(source, runs, order, count, store);
+}
+
+void warp_sums(const WarpSource& source, const WarpRun* runs, const WarpTable::Pixel* order, std::uint32_t count,
+               std::uint32_t* sums)
+{
+    warp_any(source, runs, order, count, StoreSums{sums});
+}
+
+void warp_bytes(const WarpSource& source, const WarpRun* runs, const WarpTable::Pixel* order, std::uint32_t count,
+                std::uint8_t* out)
+{
+    warp_any(source, runs, order, count, StoreBytes{order, out});
 }
 
 }  // namespace
 
-const WarpRows warp_rows = warp_any;
+const WarpRows warp_rows = {warp_sums, warp_bytes};
 
 }  // namespace foveate::cpu::FOVEATE_ISA

@@ -11,15 +11,15 @@ namespace foveate::cpu {
 
 namespace {
 
-constexpr std::uint32_t STEP_PIXELS = 2048;  // work handed to a thread at once
+constexpr std::uint32_t PART = WarpTable::PART;  // work handed to a thread at once
 
-WarpRows rows_for(const RowKernels& rows)
+const WarpRows& rows_for(const RowKernels& rows)
 {
 #if defined(__x86_64__)
     if (std::strcmp(rows.name, "avx512") == 0) return avx512::warp_rows;
     if (std::strcmp(rows.name, "avx2") == 0) return avx2::warp_rows;
 #endif
-    return std::strcmp(rows.name, "baseline") == 0 ? baseline::warp_rows : nullptr;
+    return baseline::warp_rows;
 }
 
 WarpSource source_of(const Pyramid& pyramid, std::uint32_t index, const std::uint16_t* decode)
@@ -37,25 +37,24 @@ WarpSource source_of(const Pyramid& pyramid, std::uint32_t index, const std::uin
     // A load of 16 bytes ends inside the caller's last pixel; earlier rows have room behind them.
     const std::uint64_t last = (view.height - 1) * view.row_stride + (view.width - 1) * view.pixel_stride +
                                (view.channels - 1) * view.channel_stride + element_size(view.element);
-    source.safe = view.data + (last > 15 ? last - 15 : 0);
+    source.safe = last > 15 ? last - 15 : 0;
     for (std::uint32_t level = 1; level < pyramid.level_count; ++level) {
         const shared::LevelDesc& desc = pyramid.table[index * MAX_LEVELS + level];
         if (desc.width == 0) break;
         source.levels[level] = reinterpret_cast<const std::uint16_t*>(pyramid.levels->host()) + desc.offset;
         source.planes[level] = source.channels == 1 ? 0 : std::uint64_t(desc.pitch) * desc.height;
         source.widths[level] = desc.width;
-        if (desc.width < WARP_RUN) source.narrow |= 1u << level;
     }
     return source;
 }
 
 // The integer sums of `count` pixels as the output's own type.
-void store_sums(const WarpPlan& plan, const std::uint32_t* sums, const std::uint32_t* order, std::uint32_t count,
+void store_sums(const WarpPlan& plan, const std::uint32_t* sums, const WarpTable::Pixel* order, std::uint32_t count,
                 std::byte* out)
 {
     const std::uint32_t channels = plan.params.channels;
     for (std::uint32_t i = 0; i < count; ++i) {
-        const std::uint64_t at = std::uint64_t(order[i]) * channels;
+        const std::uint64_t at = std::uint64_t(order[i].index) * channels;
         for (std::uint32_t c = 0; c < channels; ++c) {
             const std::uint32_t sum = sums[4 * i + c];
             if (plan.params.output_element == ELEMENT_U8 && !plan.encode) {
@@ -112,9 +111,10 @@ void warp_images(const Pyramid& pyramid, const WarpPlan& plan, std::byte* out, c
                  Threads& threads)
 {
     const std::uint32_t pixels = plan.shape.width * plan.shape.height;
-    const std::uint32_t steps = (pixels + STEP_PIXELS - 1) / STEP_PIXELS;
+    const std::uint32_t steps = (pixels + PART - 1) / PART;
     const bool floats = pyramid.image.element == Element::f32;
-    const WarpRows kernel = rows_for(rows);
+    const WarpRows& kernels = rows_for(rows);
+    const bool bytes = plan.params.output_element == ELEMENT_U8 && plan.params.channels == 3 && !plan.encode;
     std::vector<std::uint16_t> decode;
     if (plan.decode)
         for (int i = 0; i < 256; ++i) decode.push_back(std::uint16_t(plan.decode[i]));
@@ -124,17 +124,23 @@ void warp_images(const Pyramid& pyramid, const WarpPlan& plan, std::byte* out, c
             sources.push_back(source_of(pyramid, i, plan.decode ? decode.data() : nullptr));
 
     threads.run(steps * plan.shape.image_count, [&](std::uint32_t step) {
-        const std::uint32_t index = step / steps, from = step % steps * STEP_PIXELS;
-        const std::uint32_t count = std::min(STEP_PIXELS, pixels - from);
+        const std::uint32_t index = step / steps, from = step % steps * PART;
+        const std::uint32_t count = std::min(PART, pixels - from);
         const WarpTable& table = *plan.tables[index];
         std::byte* to = out + index * plan.shape.image_stride;
         if (floats) {
             warp_floats(pyramid, index, table, from, from + count, reinterpret_cast<float*>(to));
             return;
         }
-        std::uint32_t sums[4 * STEP_PIXELS];
-        kernel(sources[index], table.heads.data(), table.runs.data(), &table.order[from], count, sums);
-        store_sums(plan, sums, &table.order[from], count, to);
+        const WarpTable::Pixel* order = &table.order[from];
+        const shared::WarpRun* runs = &table.runs[table.first_run(from)];
+        if (bytes) {
+            kernels.bytes(sources[index], runs, order, count, reinterpret_cast<std::uint8_t*>(to));
+            return;
+        }
+        std::uint32_t sums[4 * PART];
+        kernels.sums(sources[index], runs, order, count, sums);
+        store_sums(plan, sums, order, count, to);
     });
 }
 

@@ -14,7 +14,6 @@ namespace foveate {
 namespace {
 
 constexpr double STEPS = 256;                    // to a texel, and to a level
-constexpr std::uint32_t CHUNK = 2048;            // output pixels sorted by their number of runs
 constexpr std::uint32_t TEXELS = limits::WARP_TAPS * limits::WARP_TAPS * 8;
 
 struct Texel {
@@ -33,6 +32,7 @@ private:
     void add_level(double x, double y, std::uint32_t level, std::uint32_t weight);
     void add_texel(std::uint32_t level, std::uint32_t row, std::uint32_t column, std::uint32_t weight);
     void finish_pixel(shared::WarpHead& head);
+    void add_part(std::uint32_t from, std::uint32_t to);
 
     const WarpGeometry& g_;
     Ref<WarpTable> table_;
@@ -41,6 +41,7 @@ private:
     std::uint32_t level_max_;
     bool wrap_;                                  // rows are angles: the last one is followed by the first
     std::vector<WarpPoint> radii_, turns_;       // forward log-polar: by column (radius in x), by row (cos, sin)
+    std::vector<shared::WarpRun> runs_;          // of one part, in raster order
     std::array<Texel, TEXELS> texels_;
     std::uint32_t count_ = 0;
 };
@@ -133,8 +134,9 @@ void Builder::finish_pixel(shared::WarpHead& head)
     }
     texels_[largest].weight += WARP_ONE - sum;  // what rounding took or gave: constant images stay constant
 
-    head.first = std::uint32_t(table_->runs.size());
+    head.first = std::uint32_t(runs_.size());
     head.count = 0;
+    std::uint32_t groups = 0, level = 0;
     for (std::uint32_t i = 0; i < count_;) {
         const Texel& first = texels_[i];
         if (first.weight == 0) {
@@ -150,31 +152,42 @@ void Builder::finish_pixel(shared::WarpHead& head)
             weights[texels_[i].column - start] = texels_[i].weight;
         const std::uint32_t pitch = (width + 1) / 2 * 2;
         const std::uint32_t place = first.level ? first.row * pitch + start : first.row << WARP_ROW_SHIFT | start;
-        table_->runs.push_back({first.level << WARP_LEVEL_SHIFT | place, weights[0] | weights[1] << 16,
-                                weights[2] | weights[3] << 16});
-        head.count += first.level ? 1 : 1 + (1 << 16);
+        runs_.push_back({first.level << WARP_LEVEL_SHIFT | place, weights[0] | weights[1] << 16,
+                         weights[2] | weights[3] << 16});
+        if (groups == 0 || first.level != level) ++groups, level = first.level;
+        head.count += 1 + (groups == 1 ? 1 << 16 : groups == 2 ? 1 << 24 : 0);
         table_->level_count = std::max(table_->level_count, first.level + 1);
     }
     count_ = 0;
 }
 
-Ref<WarpTable> Builder::build()
+void Builder::add_part(std::uint32_t from, std::uint32_t to)
 {
-    const std::uint32_t width = columns_ / g_.taps, pixels = width * (rows_ / g_.taps);
-    table_->heads.resize(pixels);
-    table_->order.resize(pixels);
-    table_->runs.reserve(std::size_t(pixels) * 4);
-    for (std::uint32_t i = 0; i < pixels; ++i) {
+    const std::uint32_t width = columns_ / g_.taps;
+    runs_.clear();
+    for (std::uint32_t i = from; i < to; ++i) {
         for (std::uint32_t tap = 0; tap < g_.taps * g_.taps; ++tap)
             add_point(point(i % width * g_.taps + tap % g_.taps, i / width * g_.taps + tap / g_.taps));
         finish_pixel(table_->heads[i]);
-        table_->order[i] = i;
+        table_->order[i] = {i, table_->heads[i].count};
     }
-    for (std::uint32_t i = 0; i < pixels; i += CHUNK)
-        std::stable_sort(table_->order.begin() + i, table_->order.begin() + std::min(pixels, i + CHUNK),
-                         [&](std::uint32_t a, std::uint32_t b) {
-                             return table_->heads[a].count < table_->heads[b].count;
-                         });
+    std::stable_sort(&table_->order[from], &table_->order[to - 1] + 1,
+                     [](const auto& a, const auto& b) { return a.count < b.count; });
+    for (std::uint32_t i = from; i < to; ++i) {
+        shared::WarpHead& head = table_->heads[table_->order[i].index];
+        const auto first = runs_.begin() + head.first;
+        head.first = std::uint32_t(table_->runs.size());
+        table_->runs.insert(table_->runs.end(), first, first + (head.count & 65535));
+    }
+}
+
+Ref<WarpTable> Builder::build()
+{
+    const std::uint32_t pixels = columns_ / g_.taps * (rows_ / g_.taps);
+    table_->heads.resize(pixels);
+    table_->order.resize(pixels);
+    for (std::uint32_t from = 0; from < pixels; from += WarpTable::PART)
+        add_part(from, std::min(pixels, from + WarpTable::PART));
     return std::move(table_);
 }
 

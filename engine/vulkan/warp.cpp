@@ -8,7 +8,8 @@ namespace foveate::vulkan {
 
 namespace {
 
-constexpr std::uint32_t PART_STEP = 256;  // pixels, so that each part begins on a word and an alignment
+// Whole parts of the table: they begin on a word, and on what any device aligns to.
+constexpr std::uint32_t PART = WarpTable::PART;
 
 }  // namespace
 
@@ -46,15 +47,13 @@ Warped VulkanBackend::warp(Record& record, const Pyramid& pyramid, const WarpPla
         if (&runs != last) heads = recording.upload(runs.heads.data(), count * sizeof runs.heads[0]);
         last = &runs;
         for (std::uint32_t from = 0, to; from < count; from = to) {
-            const std::uint32_t first = runs.heads[from].first;
-            const auto end_of = [&](std::uint32_t pixel) {
-                return pixel < count ? runs.heads[pixel].first : std::uint32_t(runs.runs.size());
+            const std::uint32_t first = runs.first_run(from);
+            const auto bytes_to = [&](std::uint32_t end) {
+                return std::uint64_t(runs.first_run(end) - first) * sizeof(shared::WarpRun);
             };
-            for (to = from; to < count && (to == from || (end_of(to + PART_STEP) - first) * sizeof(shared::WarpRun) <=
-                                                             range);
-                 to = std::min(count, to + PART_STEP)) {}
-            const Ref<Buffer> part =
-                recording.upload(&runs.runs[first], (end_of(to) - first) * sizeof(shared::WarpRun));
+            to = std::min(count, from + PART);
+            while (to < count && bytes_to(std::min(count, to + PART)) <= range) to = std::min(count, to + PART);
+            const Ref<Buffer> part = recording.upload(&runs.runs[first], bytes_to(to));
             shared::WarpParams params = plan.params;
             params.image = index;
             params.first_pixel = from;

@@ -26,7 +26,8 @@ struct WarpRun                  // 3 words
 struct WarpHead                 // one output pixel, 2 words
 {
     uint first;                 // its runs are [first, first + count)
-    uint count;                 // bits 0..15: how many; bits 16..31: how many of them, the first ones, at level 0
+    uint count;                 // bits 0..15: how many; 16..23: how many of the first one's level; 24..31: of
+                                // the next level. They are in order of their level.
 };
 
 struct WarpParams               // one dispatch warps a part of one image
