@@ -181,9 +181,31 @@ void load_any(const WarpSource& source, const WarpRun& run, std::uint16_t (&to)[
         }
 }
 
+// The rare cases stay out of line, so that the sum stays in a register.
+[[gnu::noinline]] Sum add_any(Sum sum, const WarpSource& source, const WarpRun& run)
+{
+    std::uint16_t texels[3][WARP_RUN] = {};
+    load_any(source, run, texels);
+    sum.add(texels[0], texels[1], texels[2], weights_of(run));
+    return sum;
+}
+
+// A level with less texels in a row than a run has: what follows them may be the end of memory.
+[[gnu::noinline]] Sum add_narrow(Sum sum, const WarpSource& source, const WarpRun& run)
+{
+    const std::uint32_t level = run.place >> WARP_LEVEL_SHIFT;
+    const std::uint16_t* at = source.levels[level] + (run.place & WARP_PLACE_MASK);
+    std::uint16_t texels[3][WARP_RUN] = {};
+    for (std::uint32_t c = 0; c < source.channels; ++c)
+        for (std::uint32_t k = 0; k < source.widths[level]; ++k) texels[c][k] = at[c * source.planes[level] + k];
+    sum.add(texels[0], texels[1], texels[2], weights_of(run));
+    return sum;
+}
+
 // Runs of level 0. STRIDE: bytes from pixel to pixel of three interleaved bytes; 0: any other memory.
 template <int STRIDE>
-void add_first(Sum& sum, const WarpSource& source, const WarpRun* run, const WarpRun* end)
+[[gnu::always_inline]] inline void add_first(Sum& sum, const WarpSource& source, const WarpRun* run,
+                                             const WarpRun* end)
 {
     const std::byte* const pixels = source.pixels;
     const std::uint64_t row_stride = source.row_stride, safe = source.safe;
@@ -196,42 +218,26 @@ void add_first(Sum& sum, const WarpSource& source, const WarpRun* run, const War
                 continue;
             }
         }
-        std::uint16_t texels[3][WARP_RUN] = {};
-        load_any(source, *run, texels);
-        sum.add(texels[0], texels[1], texels[2], weights_of(*run));
+        sum = add_any(sum, source, *run);
     }
 }
 
 // Runs of one level above.
-void add_above(Sum& sum, const WarpSource& source, const WarpRun* run, const WarpRun* end)
+[[gnu::always_inline]] inline void add_above(Sum& sum, const WarpSource& source, const WarpRun* run,
+                                             const WarpRun* end)
 {
     const std::uint32_t level = run->place >> WARP_LEVEL_SHIFT;
     const std::uint64_t plane = source.planes[level];
     const std::uint16_t* const red = source.levels[level];
     const std::uint16_t *const green = red + plane, *const blue = green + plane;
-    if (source.widths[level] >= WARP_RUN) [[likely]] {
-        for (; run < end; ++run) {
-            const std::uint32_t at = run->place & WARP_PLACE_MASK;
-            sum.add(red + at, green + at, blue + at, weights_of(*run));
-        }
+    if (source.widths[level] < WARP_RUN) [[unlikely]] {
+        for (; run < end; ++run) sum = add_narrow(sum, source, *run);
         return;
     }
-    for (; run < end; ++run) {  // what follows the row may be the end of memory
-        const std::uint16_t* at = red + (run->place & WARP_PLACE_MASK);
-        std::uint16_t texels[3][WARP_RUN] = {};
-        for (std::uint32_t c = 0; c < source.channels; ++c)
-            for (std::uint32_t k = 0; k < source.widths[level]; ++k) texels[c][k] = at[c * plane + k];
-        sum.add(texels[0], texels[1], texels[2], weights_of(*run));
+    for (; run < end; ++run) {
+        const std::uint32_t at = run->place & WARP_PLACE_MASK;
+        sum.add(red + at, green + at, blue + at, weights_of(*run));
     }
-}
-
-template <int STRIDE>
-void add_level(Sum& sum, const WarpSource& source, const WarpRun* run, const WarpRun* end)
-{
-    if (run->place >> WARP_LEVEL_SHIFT == 0)
-        add_first<STRIDE>(sum, source, run, end);
-    else
-        add_above(sum, source, run, end);
 }
 
 template <int STRIDE, class Store>
@@ -244,7 +250,10 @@ void warp(const WarpSource& source, const WarpRun* run, const WarpTable::Pixel* 
         const WarpRun* const rest = next + (runs >> 24);
         const WarpRun* const end = run + (runs & 65535);
         Sum sum;
-        add_level<STRIDE>(sum, source, run, next);
+        if (run->place >> WARP_LEVEL_SHIFT == 0)
+            add_first<STRIDE>(sum, source, run, next);
+        else
+            add_above(sum, source, run, next);
         if (next < rest) add_above(sum, source, next, rest);
         for (run = rest; run < end; ++run) add_above(sum, source, run, run + 1);
         store(i, sum);
