@@ -36,8 +36,8 @@ void validate(const WarpSpec& spec)
     require(std::uint64_t(spec.width) * spec.height <= limits::WARP_PIXELS, "warp: size",
             std::to_string(spec.height) + " x " + std::to_string(spec.width),
             "at most " + std::to_string(limits::WARP_PIXELS) + " px", "Warp to a smaller size.", ErrorKind::limit);
-    require(spec.alpha == 0 || (spec.alpha >= 1e-3 && spec.alpha <= 1e6), "warp: alpha", spec.alpha,
-            "0.001..1000000");
+    require(spec.alpha == 0 || (spec.alpha >= 1e-4 && spec.alpha <= 1e6), "warp: alpha", spec.alpha,
+            "0.0001..1000000");
     require(spec.radius == 0 || (spec.radius >= 1 && spec.radius <= 1e6), "warp: radius", spec.radius,
             "1..1000000 px");
     require(spec.fov_deg == 0 || (spec.fov_deg > 0 && spec.fov_deg <= 360), "warp: fov_deg", spec.fov_deg,
