@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <map>
 #include <numbers>
 
 #include "engine/limits.h"
@@ -14,11 +15,19 @@ namespace foveate {
 namespace {
 
 constexpr double STEPS = 256;                    // to a texel, and to a level
-constexpr std::uint32_t TEXELS = limits::WARP_TAPS * limits::WARP_TAPS * 8;
+constexpr std::uint32_t QUADS = limits::WARP_TAPS * limits::WARP_TAPS * 2;
+
+constexpr std::uint32_t WINDOW = 256;            // texels of a level that are summed in place
 
 struct Texel {
     std::uint32_t level, row, column, weight;
-    std::uint64_t key() const { return std::uint64_t(level) << 32 | row << 16 | column; }
+};
+
+// The four texels around a point.
+struct Quad {
+    std::uint32_t level;
+    std::int32_t columns[2], rows[2];
+    std::uint32_t weights[4];                    // row by row
 };
 
 class Builder {
@@ -30,7 +39,8 @@ private:
     WarpPoint point(std::uint32_t x, std::uint32_t y) const;
     void add_point(const WarpPoint& at);
     void add_level(double x, double y, std::uint32_t level, std::uint32_t weight);
-    void add_texel(std::uint32_t level, std::uint32_t row, std::uint32_t column, std::uint32_t weight);
+    void sum_level(std::uint32_t level);
+    void sum_scattered(std::uint32_t level);
     void finish_pixel(shared::WarpHead& head);
     void add_part(std::uint32_t from, std::uint32_t to);
 
@@ -42,8 +52,11 @@ private:
     bool wrap_;                                  // rows are angles: the last one is followed by the first
     std::vector<WarpPoint> radii_, turns_;       // forward log-polar: by column (radius in x), by row (cos, sin)
     std::vector<shared::WarpRun> runs_;          // of one part, in raster order
-    std::array<Texel, TEXELS> texels_;
+    double lod_taps_;
+    std::array<Quad, QUADS> quads_;              // of one pixel
     std::uint32_t count_ = 0;
+    std::vector<Texel> texels_;                  // what they read, by level, row and column
+    std::array<std::uint32_t, WINDOW> window_;
 };
 
 Builder::Builder(const WarpGeometry& geometry) : g_(geometry), table_(new WarpTable)
@@ -53,6 +66,7 @@ Builder::Builder(const WarpGeometry& geometry) : g_(geometry), table_(new WarpTa
     columns_ = (g_.inverse ? g_.image_width : g_.warped_width) * g_.taps;
     rows_ = (g_.inverse ? g_.image_height : g_.warped_height) * g_.taps;
     level_max_ = pyramid_levels(width_, height_, Edge::aligned) - 1;
+    lod_taps_ = std::log2(double(g_.taps));
     wrap_ = g_.inverse && g_.kind == WarpKind::logpolar;
     // An odd number of rows repeats its last one in the level above: what lies past it is no longer the first.
     if (wrap_) level_max_ = std::min(level_max_, std::uint32_t(std::countr_zero(height_)));
@@ -78,56 +92,98 @@ WarpPoint Builder::point(std::uint32_t x, std::uint32_t y) const
     return {at.x * width_, at.y * height_, at.lod};
 }
 
-void Builder::add_texel(std::uint32_t level, std::uint32_t row, std::uint32_t column, std::uint32_t weight)
+// Towards minus infinity; the call of a library would cost more than all else here.
+std::int32_t floor_of(double value)
 {
-    if (weight == 0) return;
-    const Texel texel{level, row, column, weight};
-    std::uint32_t at = count_;  // in order of level, row, column; the place is nearly always near the end
-    while (at > 0 && texels_[at - 1].key() > texel.key()) --at;
-    if (at > 0 && texels_[at - 1].key() == texel.key()) {
-        texels_[at - 1].weight += weight;
-        return;
-    }
-    std::copy_backward(&texels_[at], &texels_[count_], &texels_[count_ + 1]);
-    texels_[at] = texel;
-    ++count_;
+    const auto whole = std::int32_t(value);
+    return whole - (value < whole);
 }
 
 void Builder::add_level(double x, double y, std::uint32_t level, std::uint32_t weight)
 {
     if (weight == 0) return;
     const double inv = 1.0 / double(1u << level);
-    const auto column = std::int64_t(std::floor((x * inv - 0.5) * STEPS + 0.5));
-    const auto row = std::int64_t(std::floor((y * inv - 0.5) * STEPS + 0.5));
-    const std::int64_t width = (width_ + (1u << level) - 1) >> level, height = (height_ + (1u << level) - 1) >> level;
-    const auto right = std::uint32_t(column & 255), down = std::uint32_t(row & 255);
-    std::uint32_t columns[2], rows[2];
+    const std::int32_t column = floor_of((x * inv - 0.5) * STEPS + 0.5), row = floor_of((y * inv - 0.5) * STEPS + 0.5);
+    const auto width = std::int32_t((width_ + (1u << level) - 1) >> level);
+    const auto height = std::int32_t((height_ + (1u << level) - 1) >> level);
+    Quad& quad = quads_[count_++];
+    quad.level = level;
     for (int k = 0; k < 2; ++k) {
-        columns[k] = std::uint32_t(std::clamp<std::int64_t>((column >> 8) + k, 0, width - 1));
-        rows[k] = std::uint32_t(wrap_ ? (((row >> 8) + k) % height + height) % height
-                                      : std::clamp<std::int64_t>((row >> 8) + k, 0, height - 1));
+        quad.columns[k] = std::clamp((column >> 8) + k, 0, width - 1);
+        quad.rows[k] = wrap_ ? (((row >> 8) + k) % height + height) % height : std::clamp((row >> 8) + k, 0, height - 1);
     }
-    add_texel(level, rows[0], columns[0], (256 - right) * (256 - down) * weight);
-    add_texel(level, rows[0], columns[1], right * (256 - down) * weight);
-    add_texel(level, rows[1], columns[0], (256 - right) * down * weight);
-    add_texel(level, rows[1], columns[1], right * down * weight);
+    const auto right = std::uint32_t(column & 255), down = std::uint32_t(row & 255);
+    quad.weights[0] = (256 - right) * (256 - down) * weight;
+    quad.weights[1] = right * (256 - down) * weight;
+    quad.weights[2] = (256 - right) * down * weight;
+    quad.weights[3] = right * down * weight;
 }
 
 void Builder::add_point(const WarpPoint& at)
 {
-    const double lod = at.lod - std::log2(double(g_.taps)) + g_.lod_bias;
-    const double steps = std::floor(lod * STEPS + 0.5);
-    const auto fixed = std::uint32_t(std::clamp(steps, 0.0, level_max_ * STEPS));
+    const double lod = at.lod - lod_taps_ + g_.lod_bias;
+    const double steps = std::clamp(lod * STEPS + 0.5, 0.0, level_max_ * STEPS);
+    const auto fixed = std::uint32_t(steps);
     add_level(at.x, at.y, fixed >> 8, 256 - (fixed & 255));
     add_level(at.x, at.y, (fixed >> 8) + 1, fixed & 255);
+}
+
+// The texels of one level that any point reads, in order, each with the sum of its weights.
+void Builder::sum_level(std::uint32_t level)
+{
+    std::int32_t left = INT32_MAX, top = INT32_MAX, right = -1, bottom = -1;
+    for (std::uint32_t i = 0; i < count_; ++i) {
+        const Quad& quad = quads_[i];
+        if (quad.level != level) continue;
+        left = std::min(left, quad.columns[0]);
+        right = std::max(right, quad.columns[1]);
+        top = std::min({top, quad.rows[0], quad.rows[1]});
+        bottom = std::max({bottom, quad.rows[0], quad.rows[1]});
+    }
+    if (right < 0) return;
+    const std::uint32_t width = std::uint32_t(right - left) + 1;
+    // Points on both sides of the seam, or around the gaze itself, span far more than they read.
+    const std::size_t area = std::size_t(width) * std::size_t(bottom - top + 1);
+    if (area > window_.size()) return sum_scattered(level);
+    std::fill_n(window_.begin(), area, 0);
+    for (std::uint32_t i = 0; i < count_; ++i) {
+        const Quad& quad = quads_[i];
+        if (quad.level != level) continue;
+        for (int k = 0; k < 4; ++k)
+            window_[std::uint32_t(quad.rows[k / 2] - top) * width + std::uint32_t(quad.columns[k % 2] - left)] +=
+                quad.weights[k];
+    }
+    for (std::uint32_t at = 0; at < area; ++at)
+        if (window_[at] > 0)
+            texels_.push_back({level, std::uint32_t(top) + at / width, std::uint32_t(left) + at % width, window_[at]});
+}
+
+void Builder::sum_scattered(std::uint32_t level)
+{
+    std::map<std::pair<std::int32_t, std::int32_t>, std::uint32_t> sums;
+    for (std::uint32_t i = 0; i < count_; ++i)
+        for (int k = 0; k < 4; ++k)
+            if (quads_[i].level == level && quads_[i].weights[k] > 0)
+                sums[{quads_[i].rows[k / 2], quads_[i].columns[k % 2]}] += quads_[i].weights[k];
+    for (const auto& [at, weight] : sums)
+        texels_.push_back({level, std::uint32_t(at.first), std::uint32_t(at.second), weight});
 }
 
 // Weights to a sum of WARP_ONE, and texels to runs.
 void Builder::finish_pixel(shared::WarpHead& head)
 {
+    std::uint32_t low = MAX_LEVELS, high = 0;
+    for (std::uint32_t i = 0; i < count_; ++i) {
+        low = std::min(low, quads_[i].level);
+        high = std::max(high, quads_[i].level);
+    }
+    texels_.clear();
+    for (std::uint32_t at = low; at <= high; ++at) sum_level(at);
+    count_ = 0;
+
     const std::uint64_t total = std::uint64_t(g_.taps * g_.taps) << 24;
     std::uint32_t sum = 0, largest = 0;
-    for (std::uint32_t i = 0; i < count_; ++i) {
+    for (std::uint32_t i = 0; i < texels_.size(); ++i) {
         texels_[i].weight = std::uint32_t((std::uint64_t(texels_[i].weight) * WARP_ONE + total / 2) / total);
         sum += texels_[i].weight;
         if (texels_[i].weight > texels_[largest].weight) largest = i;
@@ -137,7 +193,7 @@ void Builder::finish_pixel(shared::WarpHead& head)
     head.first = std::uint32_t(runs_.size());
     head.count = 0;
     std::uint32_t groups = 0, level = 0;
-    for (std::uint32_t i = 0; i < count_;) {
+    for (std::size_t i = 0; i < texels_.size();) {
         const Texel& first = texels_[i];
         if (first.weight == 0) {
             ++i;
@@ -146,7 +202,7 @@ void Builder::finish_pixel(shared::WarpHead& head)
         const std::uint32_t width = (width_ + (1u << first.level) - 1) >> first.level;
         const std::uint32_t start = std::min(first.column, std::max(width, WARP_RUN) - WARP_RUN);
         std::uint32_t weights[WARP_RUN] = {};
-        for (; i < count_ && texels_[i].level == first.level && texels_[i].row == first.row &&
+        for (; i < texels_.size() && texels_[i].level == first.level && texels_[i].row == first.row &&
                texels_[i].column < start + WARP_RUN;
              ++i)
             weights[texels_[i].column - start] = texels_[i].weight;
@@ -158,7 +214,6 @@ void Builder::finish_pixel(shared::WarpHead& head)
         head.count += 1 + (groups == 1 ? 1 << 16 : groups == 2 ? 1 << 24 : 0);
         table_->level_count = std::max(table_->level_count, first.level + 1);
     }
-    count_ = 0;
 }
 
 void Builder::add_part(std::uint32_t from, std::uint32_t to)
