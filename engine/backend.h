@@ -69,6 +69,7 @@ public:
     virtual TileRates rate_tiles(Record& record, const Image& image, const RateTilesPlan& plan) = 0;
     virtual Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                            const SamplePlan& plan) = 0;
+    virtual Warped warp(Record& record, const Pyramid& pyramid, const WarpPlan& plan) = 0;
     // A block with the same bytes that the host can read after finish(): the block itself where it can be.
     virtual Ref<Block> tensor(Record& record, const Ref<Block>& block) = 0;
     // A block of this backend with these bytes: how a value crosses from another backend.

@@ -200,6 +200,36 @@ Patches Engine::sample(const Pyramid& pyramid, const Layout& layout, const Sampl
     return patches;
 }
 
+Warped Engine::warp(const Pyramid& pyramid, const WarpSpec& spec)
+{
+    state_->check_process();
+    const WarpPlan plan = plan_warp(pyramid.image, spec, state_->warp_tables);
+    check_warp_pyramid(pyramid, spec, plan);
+    Backend& backend = state_->backend(Stage::warp);
+    if (pyramid.levels) state_->owner(pyramid.levels);
+    Run run(*state_);
+    Warped warped = backend.warp(run.on(backend), run.carry(backend, pyramid), plan);
+    run.finish();
+    return warped;
+}
+
+Warped Engine::warp(const Image& image, const WarpSpec& spec)
+{
+    state_->check_process();
+    const WarpPlan plan = plan_warp(image, spec, state_->warp_tables);
+    const PyramidSpec pyramid_spec{.color = spec.color, .levels = plan.level_count};
+    const PyramidPlan pyramid_plan = plan_pyramid(image, pyramid_spec);
+    Backend& pyramids = state_->backend(Stage::pyramid);
+    if (&pyramids != &state_->backend(Stage::warp)) return warp(pyramid(image, pyramid_spec), spec);
+    Run run(*state_);
+    Record& record = run.on(pyramids);
+    const Pyramid levels = pyramids.pyramid(record, pyramids.image(record, image), pyramid_plan);
+    Warped warped = pyramids.warp(record, levels, plan);
+    warped.data = pyramids.tensor(record, warped.data);
+    run.finish();
+    return warped;
+}
+
 Ref<Block> Engine::host(const Ref<Block>& block)
 {
     state_->check_process();

@@ -62,6 +62,9 @@ public:
     TileRates rate_tiles(std::span<const std::array<std::uint32_t, 2>> sizes, const Image* image,
                          const RateTilesSpec& spec);
     Patches sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
+    // Both ways to and from log-polar and the like. From an image only the levels that are read are built.
+    Warped warp(const Pyramid& pyramid, const WarpSpec& spec);
+    Warped warp(const Image& image, const WarpSpec& spec);
     // The same stages in one recording, building no level that no token needs.
     // `previous`: of the frame before, where frames of a video follow each other.
     Tokens tokens(std::vector<ImageView> views, const TokensSpec& spec, const Tokens* previous = nullptr);

@@ -74,6 +74,38 @@ struct SamplePlan {
     const float* encode = nullptr;                // color="linear": 65536 values of 0..1
 };
 
+// The runs of every output pixel for one geometry. Made once, shared by calls, never changed.
+struct WarpTable : public Counted {
+    static constexpr std::uint32_t PART = 2048;   // output pixels whose runs lie together
+    struct Pixel {
+        std::uint32_t index, count;               // count as in WarpHead
+    };
+
+    std::vector<shared::WarpHead> heads;          // by output pixel
+    std::vector<Pixel> order;                     // the same pixels as their runs follow each other: part by part,
+    std::vector<shared::WarpRun> runs;            // within a part those with as many runs next to each other
+    std::uint32_t level_count = 1;                // levels that any run reads from, level 0 included
+
+    // First run of the part that begins at this pixel.
+    std::uint32_t first_run(std::uint32_t pixel) const
+    {
+        return pixel < order.size() ? heads[order[pixel].index].first : std::uint32_t(runs.size());
+    }
+    std::uint64_t bytes() const
+    {
+        return heads.size() * sizeof(heads[0]) + runs.size() * sizeof(runs[0]) + order.size() * sizeof(order[0]);
+    }
+};
+
+struct WarpPlan {
+    std::vector<Ref<WarpTable>> tables;           // by image; images of one geometry share theirs
+    Warped shape;                                 // what is returned, without its memory
+    shared::WarpParams params{};
+    std::uint32_t level_count = 1;
+    const float* decode = nullptr;                // color="linear", as for SamplePlan
+    const float* encode = nullptr;
+};
+
 // The value a stage returns, without its memory.
 Pyramid pyramid_of(const PyramidPlan& plan);
 Rates rates_of(const RatePlan& plan);

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "engine/engine.h"
+#include "engine/stages/warp.h"
 
 namespace foveate {
 
@@ -14,6 +15,7 @@ struct Engine::State {
     pid_t pid = getpid();
     std::map<std::string, Ref<Backend>> backends;  // by name, made on first need
     std::array<Backend*, STAGE_COUNT> at{};        // stage -> backend
+    WarpTables warp_tables;
 
     // A fork leaves the child without our threads and with a driver that no longer answers.
     void check_process() const

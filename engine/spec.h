@@ -144,6 +144,23 @@ struct RateTilesSpec {
     RateProfile profile;
 };
 
+enum class WarpKind : std::uint32_t { logpolar, cartesian };
+
+struct WarpSpec {
+    WarpKind kind = WarpKind::logpolar;
+    bool inverse = false;                           // from a warped image back to one of width x height
+    bool round = false;                             // cartesian: circles to circles, not squares to squares
+    std::uint32_t width = 0, height = 0;            // of the output; logpolar: radii and angles
+    GazeSpec gaze;                                  // one point an image, in the image that is not warped
+    double alpha = 0;                               // magnification is 1 / (r + alpha): px, or degrees with fov_deg
+    double radius = 0;                              // px from the gaze to the end of the warped image
+    double fov_deg = 0;                             // across the width of the image that is not warped
+    std::uint32_t taps = 2;                         // along each side of an output pixel
+    double lod_bias = -0.5;
+    bool as_float = false;                          // 0..1, else of the image's own type
+    Color color = Color::encoded;                   // of the pyramid
+};
+
 struct TokensSpec {
     PyramidSpec pyramid;
     // For the layout of kind rate; budget and cell are the layout's.

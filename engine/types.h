@@ -17,6 +17,7 @@
 #include "shared/rate_tiles.h"
 #include "shared/relevance.h"
 #include "shared/sample.h"
+#include "shared/warp.h"
 
 namespace foveate {
 
@@ -127,6 +128,14 @@ struct Patches {
 
     std::uint64_t patch_elements() const { return std::uint64_t(channels) * frames * patch * patch; }
     std::uint64_t patch_count() const { return std::uint64_t(image_count) * rows * merge * merge; }
+};
+
+// Images of one size, interleaved; each starts `image_stride` bytes after the one before.
+struct Warped {
+    Ref<Block> data;
+    std::uint32_t image_count = 0, width = 0, height = 0, channels = 0;
+    Element element = Element::u8;
+    std::uint64_t image_stride = 0;
 };
 
 }  // namespace foveate

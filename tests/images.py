@@ -2,6 +2,7 @@
 """Images made by code, the same on every machine."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 
@@ -25,3 +26,15 @@ def random_sizes(count, seed=1, largest=257):
     fixed = [(1, 1), (1, largest), (largest, 1), (2, 3), (largest, largest - 1)]
     drawn = [tuple(int(v) for v in rng.integers(1, largest + 1, 2)) for _ in range(count)]
     return (fixed + drawn)[:count]
+
+
+def picture(name, side=1024):
+    """The largest square in the middle of a picture of scikit-image, enlarged."""
+    import skimage
+    from PIL import Image
+
+    path = Path(skimage.__file__).parent / "data" / f"{name}.png"
+    image = Image.open(path).convert("RGB")
+    edge = min(image.size)
+    left, top = (image.width - edge) // 2, (image.height - edge) // 2
+    return np.asarray(image.crop((left, top, left + edge, top + edge)).resize((side, side), Image.BICUBIC))

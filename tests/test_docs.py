@@ -158,7 +158,7 @@ def test_includes_are_the_source(page):
     assert included(page.read_text()) == page.read_text()
 
 
-@pytest.mark.parametrize("stage", ["image", "pyramid", "relevance", "rate", "layout", "sample", "tensor"])
+@pytest.mark.parametrize("stage", ["image", "pyramid", "relevance", "rate", "layout", "sample", "warp", "tensor"])
 def test_a_stage_page_shows_its_oracle(stage):
     page = (TREE / f"docs/stages/{stage}.md").read_text()
     assert f"<!-- include: tests/oracle/{stage}.py -->\n```python\n" in page

@@ -10,7 +10,7 @@ from images import random_image
 from tolerance import assert_same
 
 IMAGE = random_image(1, 24, 36)
-STAGES = "Engine|image|pyramid|layout|sample|tensor"
+STAGES = "Engine|image|pyramid|layout|sample|warp|tensor"
 SHAPE = re.compile(rf"({STAGES}): [^:\n]+: got .+, expected .+\.", re.S)
 
 
@@ -65,6 +65,9 @@ CALLS = {
     "sample dtype": lambda e: e.tokens(IMAGE, dtype="int4"),
     "sample std": lambda e: e.tokens(IMAGE, std=(0, 0, 0)),
     "sample taps": lambda e: e.tokens(IMAGE, taps=-1.0),
+    "warp size": lambda e: e.warp(IMAGE, size=(0, 4)),
+    "warp alpha": lambda e: e.warp(IMAGE, size=(4, 4), alpha=-1),
+    "warp gaze": lambda e: e.warp(IMAGE, size=(4, 4), gaze=(2, 2)),
     "preset": lambda e: e.tokens(IMAGE, model="clip"),
     "tokens layout": lambda e: e.tokens(IMAGE, layout="spiral"),
     "engine backend": lambda e: foveate.Engine(backend="metal"),

@@ -101,6 +101,14 @@ def test_stride(engine):
     refused(lambda: engine.layout((640, 640), strides=(1, 65), grids=(65, 3), **rings), "64")
 
 
+def test_warp(cpu):
+    image = np.zeros((8, 8), np.uint8)
+    assert cpu.warp(image, size=(8192, 1024), taps=1).shape == (1, 8192, 1024, 1)
+    refused(lambda: cpu.warp(image, size=(8193, 1024)), "8388608")
+    assert cpu.warp(image, size=(4, 4), taps=4).shape == (1, 4, 4, 1)
+    refused(lambda: cpu.warp(image, size=(4, 4), taps=5), "4")
+
+
 def test_taps(engine):
     image = np.full((40, 40), 51, np.uint8)
     assert np.allclose(engine.tokens(image, budget=1, taps=8.0, **GRAY).patches.numpy(), 0.2, atol=1e-6)

@@ -105,6 +105,14 @@ Patches CpuBackend::sample(Record&, const Pyramid& pyramid, const Layout& layout
     return patches;
 }
 
+Warped CpuBackend::warp(Record&, const Pyramid& pyramid, const WarpPlan& plan)
+{
+    Warped warped = plan.shape;
+    warped.data = memory_->allocate(warped.image_count * warped.image_stride);
+    warp_images(pyramid, plan, warped.data->host(), rows_, threads_);
+    return warped;
+}
+
 Ref<Block> CpuBackend::tensor(Record&, const Ref<Block>& block) { return block; }
 
 Ref<Block> CpuBackend::upload(Record&, const void* data, std::uint64_t size)

@@ -33,6 +33,8 @@ void write_rate_tiles(const Image& image, const RateTilesPlan& plan, std::uint8_
                       Threads& threads);
 void sample_patches(const Pyramid& pyramid, const Token* tokens, const SamplePlan& plan, std::byte* out,
                     const RowKernels& rows, Threads& threads);
+void warp_images(const Pyramid& pyramid, const WarpPlan& plan, std::byte* out, const RowKernels& rows,
+                 Threads& threads);
 
 class CpuBackend final : public Backend {
 public:
@@ -50,6 +52,7 @@ public:
     TileRates rate_tiles(Record& record, const Image& image, const RateTilesPlan& plan) override;
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;
+    Warped warp(Record& record, const Pyramid& pyramid, const WarpPlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> upload(Record& record, const void* data, std::uint64_t size) override;
     void finish(Record&) override {}  // every stage has finished when it returns

@@ -284,7 +284,8 @@ void bind_values(nb::module_& module)
 void bind_engine(nb::module_& module)
 {
     bind_values(module);
-    nb::class_<Engine>(module, "EngineBase")
+    nb::class_<Engine> base(module, "EngineBase");
+    base
         .def("image", make_image, nb::arg("sources"))
         .def("pyramid", make_pyramid, nb::arg("image"), nb::arg("spec"))
         .def("relevance", make_relevance, nb::arg("of"), nb::arg("spec"), nb::arg("previous").none())
@@ -317,6 +318,7 @@ void bind_engine(nb::module_& module)
         .def("patches_array", patches_array, nb::arg("patches"), nb::arg("shape"))
         .def("caps", caps_of, nb::arg("stage"))
         .def("counters", counters_of);
+    bind_warp(module, base);
     nb::class_<UnlockedEngine, Engine>(module, "Engine")
         .def("__init__", make_engine, nb::arg("backend"), nb::arg("device"), nb::arg("memory_budget"),
              nb::arg("threads"), nb::arg("isa"));

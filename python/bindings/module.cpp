@@ -76,6 +76,9 @@ nb::dict limits_table()
     table["heat"] = limits::HEAT;
     table["stride"] = limits::STRIDE;
     table["taps"] = limits::TAPS;
+    table["warp_taps"] = limits::WARP_TAPS;
+    table["warp_pixels"] = limits::WARP_PIXELS;
+    table["warp_cache"] = limits::WARP_CACHE;
     table["threads"] = limits::THREADS;
     table["memory_budget"] = limits::MEMORY_BUDGET;
     table["wait_ns"] = limits::WAIT_NS;

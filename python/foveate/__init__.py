@@ -21,9 +21,10 @@ from .relevance import Relevance, relevance
 from .sample import Patches, sample
 from .tensor import Tokens, tensor
 from .types import Array
+from .warp import warp
 
 __all__ = [
     "Array", "Engine", "Error", "Image", "Layout", "Patches", "Preset", "Pyramid", "Rates", "Relevance", "Tokens",
     "__version__", "doctor", "error", "image", "info", "layout", "presets", "pyramid", "rate", "relevance", "sample",
-    "tensor",
+    "tensor", "warp",
 ]

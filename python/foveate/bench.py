@@ -202,6 +202,21 @@ def bench_batch(engine, peers, rounds):
     return "32 images of mixed sizes in one call", runs, max(8, rounds // 4), sum(i.size for i in images) + outputs
 
 
+def bench_warp(engine, peers, rounds):
+    """Log-polar about the middle, the same 256 angles and 128 radii; OpenCV's is alpha = 1 and not anti-aliased."""
+    image = engine.image(peers.image)
+    height, width = peers.image.shape[:2]
+    radius = float(np.hypot(height, width) / 2)
+    runs = {"foveate, anti-aliased": lambda: engine.warp(image, size=(256, 128), alpha=1, radius=radius),
+            "foveate, anti-aliased, acuity": lambda: engine.warp(image, size=(256, 128))}
+    if peers.cv2:
+        flags = peers.cv2.WARP_POLAR_LOG | peers.cv2.INTER_LINEAR
+        center = (width / 2 - 0.5, height / 2 - 0.5)
+        runs["OpenCV warpPolar, aliased"] = lambda: peers.cv2.warpPolar(peers.image, (128, 256), center, radius + 1,
+                                                                         flags)
+    return "log-polar image of 256 x 128", runs, rounds, peers.image.size + 256 * 128 * 3
+
+
 def batch_memory(peers):
     """Peak resident memory of the mixed batch over what its inputs and outputs take."""
     images = [np.ascontiguousarray(peers.image[:h, :1920 - h]) for h in range(400, 1040, 20)]
@@ -245,7 +260,7 @@ def measure(rounds):
     bandwidth = copy_bandwidth()
     result = {"machine": machine(), "isa": engine.caps["isa"], "threads": threads,
               "copy_gb_s": bandwidth / 1e9, "missing": peers.missing, "cases": []}
-    for case in (bench_pyramid, bench_grid, bench_rings, bench_batch):
+    for case in (bench_pyramid, bench_grid, bench_rings, bench_warp, bench_batch):
         title, runs, count, floor_bytes = case(engine, peers, rounds)
         result["cases"].append({"title": title, "floor_bytes": floor_bytes,
                                 "floor_ms": floor_bytes / bandwidth * 1e3, "rows": race(runs, count)})

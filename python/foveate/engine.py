@@ -42,6 +42,8 @@ from .types import (
     StageName,
     Unit,
 )
+from .warp import Warped
+from .warp import warp as warp_stage
 
 SAMPLE = STAGES.index("sample")
 _pyramid_spec = lru_cache(maxsize=64)(pyramid_spec)
@@ -190,6 +192,15 @@ class Engine:
     def tensor(self, patches: Patches, layout: Layout) -> Tokens:
         """The stage tensor; see `foveate.tensor`."""
         return tensor_stage(patches, layout, engine=self)
+
+    def warp(self, image, *, size, kind="logpolar", gaze=None, inverse: bool = False, alpha: float | None = None,
+             radius: float | None = None, fov_deg: float | None = None, norm="square", taps: int = 2,
+             lod_bias: float = -0.5, dtype=None, color: Color = "encoded", unit: Unit = "uv",
+             clamp: bool = False) -> Warped:
+        """The stage warp; see `foveate.warp`."""
+        return warp_stage(image, size=size, kind=kind, gaze=gaze, inverse=inverse, alpha=alpha, radius=radius,
+                          fov_deg=fov_deg, norm=norm, taps=taps, lod_bias=lod_bias, dtype=dtype, color=color,
+                          unit=unit, clamp=clamp, engine=self)
 
     def tokens(self, images, *, layout: Kind | None = None, budget: int | None = None, gaze=None, model=None,
                relevance: dict | None = None, rates: RateSet = "vrs", max_rate: int | None = None,
