@@ -23,6 +23,7 @@ inline constexpr std::uint32_t TAPS = 8;                          // least texel
 inline constexpr std::uint32_t WARP_TAPS = 4;                     // taps along a side of a warped pixel
 inline constexpr std::uint64_t WARP_PIXELS = 8ull << 20;          // 8 Mpx a warped image
 inline constexpr std::uint64_t WARP_CACHE = 256ull << 20;         // bytes of tables an Engine keeps
+inline constexpr std::uint64_t WARP_TABLE = 1ull << 30;           // bytes of one table
 inline constexpr std::uint32_t THREADS = 256;
 inline constexpr std::uint64_t MEMORY_BUDGET = 4ull << 30;        // bytes, unless the caller says otherwise
 inline constexpr std::uint64_t WAIT_NS = 30ull * 1000000000ull;   // no wait is longer than this

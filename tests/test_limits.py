@@ -105,6 +105,9 @@ def test_warp(cpu):
     image = np.zeros((8, 8), np.uint8)
     assert cpu.warp(image, size=(8192, 1024), taps=1).shape == (1, 8192, 1024, 1)
     refused(lambda: cpu.warp(image, size=(8193, 1024)), "8388608")
+    if LONG:    # a pixel is 8 px high: each row of taps reads rows of its own, in two levels
+        large, flat = np.zeros((8192, 8192), np.uint8), {"kind": "cartesian", "alpha": 1e6}
+        refused(lambda: cpu.warp(large, size=(1024, 8192), taps=4, lod_bias=1, **flat), "1073741824")
     assert cpu.warp(image, size=(4, 4), taps=4).shape == (1, 4, 4, 1)
     refused(lambda: cpu.warp(image, size=(4, 4), taps=5), "4")
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 #include <numbers>
+#include <string>
 
 #include "engine/limits.h"
 #include "engine/stages/warp.h"
@@ -241,8 +242,12 @@ Ref<WarpTable> Builder::build()
     const std::uint32_t pixels = columns_ / g_.taps * (rows_ / g_.taps);
     table_->heads.resize(pixels);
     table_->order.resize(pixels);
-    for (std::uint32_t from = 0; from < pixels; from += WarpTable::PART)
+    for (std::uint32_t from = 0; from < pixels; from += WarpTable::PART) {
         add_part(from, std::min(pixels, from + WarpTable::PART));
+        require(table_->bytes() <= limits::WARP_TABLE, "warp: table", std::to_string(table_->bytes()) + " bytes",
+                "at most " + std::to_string(limits::WARP_TABLE), "Warp to a smaller size, or use fewer taps.",
+                ErrorKind::limit);
+    }
     return std::move(table_);
 }
 

@@ -78,6 +78,7 @@ nb::dict limits_table()
     table["taps"] = limits::TAPS;
     table["warp_taps"] = limits::WARP_TAPS;
     table["warp_pixels"] = limits::WARP_PIXELS;
+    table["warp_table"] = limits::WARP_TABLE;
     table["warp_cache"] = limits::WARP_CACHE;
     table["threads"] = limits::THREADS;
     table["memory_budget"] = limits::MEMORY_BUDGET;
