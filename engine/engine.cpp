@@ -27,7 +27,8 @@ void validate(const EngineOptions& options)
         const bool known = stage == "*" || std::find_if(std::begin(STAGE_NAMES), std::end(STAGE_NAMES),
                                                         [&](const char* s) { return stage == s; }) !=
                                                std::end(STAGE_NAMES);
-        require(known, "Engine: stage", '"' + stage + '"', "\"*\", image, pyramid, relevance, rate, layout, sample, warp or tensor");
+        require(known, "Engine: stage", '"' + stage + '"',
+                "\"*\", image, pyramid, relevance, rate, layout, sample, warp or tensor");
         require(name == "auto" || name == "cpu" || name == "vulkan", "Engine: backend", '"' + name + '"',
                 "\"auto\", \"cpu\" or \"vulkan\"");
     }

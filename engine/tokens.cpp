@@ -10,12 +10,12 @@ namespace foveate {
 
 namespace {
 
-// The plans of all stages but sample, which follows the values of the others.
 struct Plans {
     PyramidPlan pyramid;
     RelevancePlan relevance;
     RatePlan rate;
     LayoutPlan layout;
+    SamplePlan sample;
     bool rated = false, weighted = false;
 };
 
@@ -46,6 +46,9 @@ Plans plans_of(const Image& image, const TokensSpec& spec, const Tokens* previou
         pyramid.levels = std::min(MAX_LEVELS, std::max(read, plans.relevance.levels));
     }
     plans.pyramid = plan_pyramid(image, pyramid);
+    Pyramid levels = pyramid_of(plans.pyramid);
+    levels.image = image;
+    plans.sample = plan_sample(levels, layout_of(plans.layout), spec.sample);
     return plans;
 }
 
@@ -89,12 +92,11 @@ Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec, cons
     Rates rates = result.rates;
     rates.codes = run.carry(layouts, rates.codes);
     Layout layout = layouts.layout(run.on(layouts), plans.layout, plans.rated ? &rates : nullptr);
-    const SamplePlan sample_plan = plan_sample(pyramid, layout, spec.sample);
 
     const Ref<Block> tokens = layouts.tensor(run.on(layouts), layout.tokens);
     pyramid = run.carry(samples, std::move(pyramid));
     layout.tokens = run.carry(samples, layout.tokens);
-    result.patches = samples.sample(run.on(samples), pyramid, layout, sample_plan);
+    result.patches = samples.sample(run.on(samples), pyramid, layout, plans.sample);
     result.patches.data = samples.tensor(run.on(samples), result.patches.data);
     run.finish();
     result.table = token_table(reinterpret_cast<const Token*>(tokens->host()), layout, pyramid, spec.sample);

@@ -266,7 +266,7 @@ def broken_files(folder):
     (["encode", "."], "Is a directory"),
     (["encode", "photo.png", "--gaze", "0.5"], "encode: gaze: got '0.5', expected x,y in 0..1, as 0.4,0.6."),
     (["encode", "photo.png", "--gaze", "a,b"], "encode: gaze: got 'a,b'"),
-    (["encode", "photo.png", "--gaze", "7,7"], "layout: gaze"),
+    (["encode", "photo.png", "--gaze", "7,7"], "relevance: gaze"),
     (["encode", "photo.png", "--model", "nope"], "nope"),
     (["encode", "photo.png", "--budget", "0"], "layout: budget: got 0"),
     (["encode", "photo.png", "--dtype", "bfloat16", "--report", "r.html"], "encode: dtype: got bfloat16"),

@@ -16,7 +16,7 @@ from images import LONG, random_image
 from tolerance import assert_same
 
 IMAGE = random_image(1, 96, 128)
-STAGES = ("image", "pyramid", "layout", "sample", "tensor")
+STAGES = ("image", "pyramid", "relevance", "rate", "layout", "sample", "warp", "tensor")
 
 
 def run(script, timeout=60):
@@ -44,7 +44,7 @@ def test_caps_and_stats(engine, backend):
 
 def test_no_pipeline_after_warm_up(engine):
     def everything():
-        for kind in ("grid", "rings", "views"):
+        for kind in ("rate", "grid", "rings", "views", "logpolar"):
             for dtype in (np.uint8, np.uint16, np.float32):
                 image = random_image(2, 33, 47, 3, dtype)
                 for out in ("float32", "float16", "bfloat16"):
@@ -86,7 +86,7 @@ def test_functions_use_an_engine_of_their_own(cpu):
     layout = foveate.layout(pyramid, budget=6, engine=cpu)
     patches = foveate.sample(pyramid, layout, engine=cpu)
     assert_same(foveate.tensor(patches, layout, engine=cpu).patches.numpy(),
-                cpu.tokens(IMAGE, budget=6).patches.numpy())
+                cpu.tokens(IMAGE, layout="grid", budget=6).patches.numpy())
     output = run("""
         import foveate, numpy as np
         print(foveate.pyramid(np.zeros((4, 4), np.uint8)).levels)

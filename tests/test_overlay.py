@@ -63,7 +63,7 @@ def test_details():
     """Every texel of a 4 x 4 grid of 16-texel cells over 256 px covers 4 px; a fovea's covers one."""
     engine, image = Engine(backend="cpu"), np.zeros((256, 256, 3), np.uint8)
     assert drawing.details(engine.tokens(image, grid=(4, 4))) == [(2, 4.0, 16)]
-    found = drawing.details(engine.tokens(image, gaze=(0.5, 0.5), budget=32))
+    found = drawing.details(engine.tokens(image, layout="views", gaze=(0.5, 0.5), budget=32))
     assert found[0][:2] == (0, 1.0) and found[-1][0] > 0
 
 

@@ -97,7 +97,7 @@ def test_numpy_is_zero_copy(engine):
 def test_torch_is_zero_copy(engine):
     torch = pytest.importorskip("torch")
     for dtype in ("float32", "float16", "bfloat16"):
-        tokens = tokens_of(engine, dtype=dtype)
+        tokens = tokens_of(engine, layout="grid", dtype=dtype)
         for tensor in (tokens.torch(), torch.from_dlpack(tokens.patches), tokens.patches.torch()):
             assert tensor.data_ptr() == tokens.patches.pointer
             assert tensor.dtype == getattr(torch, dtype) and tuple(tensor.shape) == tokens.patches.shape
@@ -325,7 +325,8 @@ def test_any_call_keeps_the_promises(cpu, height, width, budget, gaze, patch, me
        patch=st.integers(1, 6), taps=st.floats(1, 8), bias=st.floats(-2, 2), seed=st.integers(0, 99))
 def test_any_grid_is_the_oracles(cpu, height, width, budget, patch, taps, bias, seed):
     image = random_image(seed, height, width, 0)
-    got = cpu.tokens(image, budget=budget, patch=patch, taps=taps, lod_bias=bias, mean=(0.5,), std=(0.25,))
+    got = cpu.tokens(image, layout="grid", budget=budget, patch=patch, taps=taps, lod_bias=bias, mean=(0.5,),
+                     std=(0.25,))
     want, _ = sample_of.sample(image[None], rows_of.grid(image.shape, budget, patch), patch, taps=taps,
                                lod_bias=bias, mean=(0.5,), std=(0.25,))
     assert_same(got.patches.numpy().ravel(), want.ravel())

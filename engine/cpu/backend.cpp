@@ -76,7 +76,8 @@ Rates CpuBackend::rate(Record&, const Image& image, const Relevance* relevance, 
     Rates rates = rates_of(plan);
     const std::uint64_t cells = plan.params.cell_count;
     rates.codes = memory_->allocate(cells * sizeof(std::uint32_t));
-    rates.detail = memory_->allocate(std::max<std::uint64_t>(1, cells * 4 * plan.params.max_log2) * sizeof(std::uint32_t));
+    const std::uint64_t values = std::max<std::uint64_t>(1, cells * 4 * plan.params.max_log2);
+    rates.detail = memory_->allocate(values * sizeof(std::uint32_t));
     auto* detail = reinterpret_cast<std::uint32_t*>(rates.detail->host());
     rate_detail(image, plan, detail, rows_, threads_);
     rate_codes(plan, detail, relevance ? reinterpret_cast<const std::uint32_t*>(relevance->cells->host()) : nullptr,

@@ -111,7 +111,8 @@ void Builder::add_level(double x, double y, std::uint32_t level, std::uint32_t w
     quad.level = level;
     for (int k = 0; k < 2; ++k) {
         quad.columns[k] = std::clamp((column >> 8) + k, 0, width - 1);
-        quad.rows[k] = wrap_ ? (((row >> 8) + k) % height + height) % height : std::clamp((row >> 8) + k, 0, height - 1);
+        const auto at = (row >> 8) + k;
+        quad.rows[k] = wrap_ ? (at % height + height) % height : std::clamp(at, 0, height - 1);
     }
     const auto right = std::uint32_t(column & 255), down = std::uint32_t(row & 255);
     quad.weights[0] = (256 - right) * (256 - down) * weight;

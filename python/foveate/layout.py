@@ -7,6 +7,7 @@ from . import _core
 from .default import engine_of
 from .error import InputError, choice, real, require, whole
 from .image import Image
+from .image import image as take_image
 from .layout_roi import SIGMA, heats_of
 from .presets import preset_of
 from .pyramid import Pyramid
@@ -109,11 +110,12 @@ def layout(image, *, kind: Kind = "grid", budget: int | None = None, model=None,
     """Lays exactly K tokens over each image.
 
     Args:
-        image: an Image, a Pyramid, (height, width) in px, or a list of (height, width).
+        image: an Image, a Pyramid, an array that `foveate.image` takes, (height, width) in px, or a list of
+            (height, width).
         kind: "rate": the tokens of `rates`. "grid": equal cells over the whole image. "rings": square rings
-            around each gaze point, finest in the middle. "views": an overview of the whole image, and for each gaze point a fovea at full
-            resolution. "logpolar": rings and sectors around each gaze point, every cell filled. "cortical": as
-            dense as the square of cortical magnification, on golden spirals.
+            around each gaze point, finest in the middle. "views": an overview of the whole image, and for each
+            gaze point a fovea at full resolution. "logpolar": rings and sectors around each gaze point, every
+            cell filled. "cortical": as dense as the square of cortical magnification, on golden spirals.
         budget: K, 1..65536; None: 273, for rings the count of their pattern.
         model: a preset's name, for its cell.
         cell: texels of a token edge, patch * merge; None: the model's, or 16.
@@ -154,6 +156,8 @@ def layout(image, *, kind: Kind = "grid", budget: int | None = None, model=None,
         cell = rates.cell if kind == "rate" and rates is not None and model is None else preset_of(model).cell
     if isinstance(image, (Image, Pyramid)):
         sizes = (image.image if isinstance(image, Pyramid) else image).sizes
+    elif getattr(image, "ndim", 0) >= 2 and image.shape[-1] != 2:
+        sizes = take_image(image, engine=engine).sizes
     else:
         sizes = _sizes(image)
     if kind == "rate" and rates is not None:

@@ -177,7 +177,7 @@ SHARED_FUNCTION uint relevance_combine(RelevanceParams p, uint gaze, uint inform
                RELEVANCE_ONE);
 }
 
-// A part of the way from the previous value, and none of it where they are close: no cell flickers.
+// A part of the way from the previous value, and none of it where they are close, in proportion: no cell flickers.
 SHARED_FUNCTION uint relevance_smooth(RelevanceParams p, uint value, uint previous)
 {
     uint change = max(value, previous) - min(value, previous);

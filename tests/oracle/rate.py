@@ -117,12 +117,17 @@ def detail(planes, cell, max_rate):
     return result
 
 
-def smoothed(now, before, shift):
-    """An eighth of the way from the previous detail; none of it within an eighth, all of it after a jump."""
-    slack, apart = 16 << shift, abs(now - before)
+def smoothed(now, before, cell, max_rate):
+    """Held within an eighth, or within what noise of sigma 2 does to a sum of squares (float32); else an eighth of
+    the way from the previous detail, and all of it after a jump."""
+    slack, apart, variance = 16 << shift(cell), abs(now - before), 4 << shift(cell)
+    n = np.array([w * h for _, w, h in slots(max_rate)], np.float32)[:, None, None]
+    slope, rest = np.float32(256 * variance), np.float32(128 * variance**2 * cell**2)
+    square = apart.astype(np.float32) * apart.astype(np.float32) * n
+    held = (apart <= before // 8) | (square <= slope * before.astype(np.float32) * n + rest)
     jump = (now > 4 * before + slack) | (before > 4 * now + slack)
-    step = np.where(apart <= before // 8, 0, np.sign(now - before) * (apart // 8))
-    return np.where(jump, now, before + step)
+    step = np.sign(now - before) * (apart // 8)
+    return np.where(held, before, np.where(jump, now, before + step))
 
 
 # The tree of a block

@@ -276,10 +276,10 @@ def combine(terms, how=None, knobs=(0.5, 0.5, 0.5)):
 
 
 def smoothed(now, before, smooth=0.5, band=1 / 64):
-    """Part of the way from the previous value, at least 1; not at all within the band."""
+    """Part of the way from the previous value, at least 1; not at all within the band and a third of the value."""
     d, part = now - before, nearest(256 * (1 - smooth))
     step = np.sign(d) * np.maximum(abs(d) * part // 256, 1)
-    return np.where(abs(d) <= nearest(RELEVANCE_ONE * band), before, before + step)
+    return np.where(abs(d) <= nearest(RELEVANCE_ONE * band) + before // 3, before, before + step)
 
 
 def terms_of(planes, cell=16, gaze_px=None, falloff="cortical", focal=None, beta=0.0, information=False,
