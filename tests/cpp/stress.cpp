@@ -105,7 +105,7 @@ TokensSpec spec(std::uint32_t kind)
 {
     TokensSpec made;
     made.layout.cell = made.sample.patch = 8;
-    switch (kind % 4) {
+    switch (kind % 5) {
     case 0: made.layout.budget = 9; break;
     case 1:
         made.layout.kind = LayoutKind::rings;
@@ -126,16 +126,23 @@ TokensSpec spec(std::uint32_t kind)
         made.pyramid.color = Color::linear;
         made.sample.frames = 2;
         break;
+    case 4:
+        made.layout.kind = LayoutKind::rate;
+        made.layout.budget = 60;
+        made.weighted = made.relevance.gaze_on = made.relevance.information = true;
+        made.relevance.saliency = Saliency::spectral;
+        made.rate.max_rate = 8;
+        break;
     }
     return made;
 }
 
-constexpr std::uint32_t KINDS = 5;
+constexpr std::uint32_t KINDS = 6;
 
-// Kinds 0..3 in one call, kind 4 stage by stage.
+// Kinds 0..4 in one call, kind 5 stage by stage.
 Bytes call(Engine& engine, std::uint32_t kind)
 {
-    if (kind < 4) return bytes_of(engine.tokens(views(kind, 1 + kind % 3), spec(kind)));
+    if (kind < 5) return bytes_of(engine.tokens(views(kind, 1 + kind % 3), spec(kind)));
     const Image image = engine.image(views(0, 1));
     const Pyramid pyramid = engine.pyramid(image, {});
     const std::array<std::uint32_t, 2> sizes[] = {{image.views[0].width, image.views[0].height}};
@@ -193,8 +200,8 @@ void values_outlive_engines(const EngineOptions& options, const std::vector<Byte
             std::vector<Held> made;
             {
                 Engine engine(options);
-                for (std::uint32_t kind = 0; kind < 4; ++kind) {
-                    const std::uint32_t turned = (kind + thread) % 4;
+                for (std::uint32_t kind = 0; kind < 5; ++kind) {
+                    const std::uint32_t turned = (kind + thread) % 5;
                     made.push_back({engine.tokens(views(turned, 1 + turned % 3), spec(turned)), turned});
                 }
                 made.erase(made.begin());  // back to a pool that is about to end

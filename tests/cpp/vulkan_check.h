@@ -80,13 +80,15 @@ struct Picture {
 
 struct Spec {
     PyramidSpec pyramid;
+    RelevanceSpec relevance;            // these two for the layout of kind rate
+    RateSpec rate;
     LayoutSpec layout;
     SampleSpec sample;
 };
 
 // Everything a run made, as the host reads it.
 struct Made {
-    std::vector<std::byte> levels, tokens, patches;
+    std::vector<std::byte> levels, cells, codes, tokens, patches;
     bool operator==(const Made&) const = default;
 };
 
@@ -123,15 +125,35 @@ inline Made run(Backend& backend, const std::vector<ImageView>& views, const Spe
     for (auto& level : plan.table) level.offset += gap;
     plan.level_elements += gap;
     const Pyramid pyramid = backend.pyramid(*record, backend.image(*record, image), plan);
-    const Layout layout = backend.layout(*record, plan_layout(image_sizes(image), spec.layout));
+    const auto sizes = image_sizes(image);
+    Relevance relevance;
+    Rates rates;
+    RateShape shape;
+    const bool rated = spec.layout.kind == LayoutKind::rate;
+    if (rated) {
+        // Two frames: what the second takes over from the first must be the same as well.
+        for (int frame = 0; frame < 2; ++frame) {
+            const Relevance before = relevance;
+            const Rates last = rates;
+            relevance = backend.relevance(*record, pyramid,
+                                          plan_relevance(sizes, spec.relevance, frame ? &before : nullptr));
+            rates = backend.rate(*record, pyramid.image, &relevance,
+                                 plan_rate(pyramid.image, spec.rate, frame ? &last : nullptr));
+        }
+        shape = {rates.grids, rates.cell, rates.budget, rates.max_rate};
+    }
+    const LayoutPlan rows = plan_layout(sizes, spec.layout, rated ? &shape : nullptr);
+    const Layout layout = backend.layout(*record, rows, rated ? &rates : nullptr);
     Patches patches;
     if (spec.pyramid.edge == Edge::aligned)
         patches = backend.sample(*record, pyramid, layout, plan_sample(pyramid, layout, spec.sample));
     const Ref<Block> levels = backend.tensor(*record, pyramid.levels);
+    const Ref<Block> cells = backend.tensor(*record, relevance.cells);
+    const Ref<Block> codes = backend.tensor(*record, rates.codes);
     const Ref<Block> tokens = backend.tensor(*record, layout.tokens);
     const Ref<Block> data = backend.tensor(*record, patches.data);
     backend.finish(*record);
-    return {texels(levels, pyramid), copied(tokens), copied(data)};
+    return {texels(levels, pyramid), copied(cells), copied(codes), copied(tokens), copied(data)};
 }
 
 inline Ref<Backend> cpu_backend()

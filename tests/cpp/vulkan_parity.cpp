@@ -68,6 +68,33 @@ std::vector<std::pair<std::string, Spec>> specs()
         spec.sample = {.patch = 7, .mean = {0.5f, 0.5f, 0.5f}, .std = {0.5f, 0.5f, 0.5f}};
     }
     {
+        Spec& spec = add("rate");
+        spec.layout = {.kind = LayoutKind::rate, .budget = 90, .cell = 8, .gaze = {.points = {{{0.7, 0.4}}}}};
+        spec.relevance.gaze_on = true;
+        spec.relevance.gaze = spec.layout.gaze;
+        spec.relevance.cell = spec.rate.cell = 8;
+        spec.relevance.information = spec.relevance.motion = true;
+        spec.relevance.saliency = Saliency::both;
+        spec.rate.budget = 90;
+        spec.rate.steady = true;
+        spec.sample = {.patch = 8};
+    }
+    {
+        Spec& spec = add("rate, squares, spectral");
+        spec.layout = {.kind = LayoutKind::rate, .budget = 60, .cell = 7};
+        spec.relevance.cell = spec.rate.cell = 7;
+        spec.relevance.saliency = Saliency::spectral;
+        spec.rate.budget = 60;
+        spec.rate.max_rate = 16;
+        spec.rate.square = true;
+        spec.sample = {.patch = 7};
+    }
+    {
+        Spec& spec = add("logpolar");
+        spec.layout = {.kind = LayoutKind::logpolar, .budget = 40, .cell = 8};
+        spec.sample = {.patch = 8};
+    }
+    {
         Spec& spec = add("exact");
         spec.pyramid.edge = Edge::exact;
         spec.layout = {.kind = LayoutKind::grid, .budget = 12, .cell = 16};
@@ -87,6 +114,8 @@ void parity(Backend& vulkan, const std::string& policy)
             const Made got = run(vulkan, batch.views(), spec);
             const std::string what = policy + ", " + batch.name + ", " + name;
             check(got.levels == expected.levels, what + ": levels");
+            check(got.cells == expected.cells, what + ": relevance");
+            check(got.codes == expected.codes, what + ": rates");
             check(got.tokens == expected.tokens, what + ": tokens");
             check(got.patches == expected.patches, what + ": patches");
         }
