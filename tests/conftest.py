@@ -82,5 +82,16 @@ def cpu(make_engine):
     return make_engine("cpu")
 
 
+@pytest.fixture
+def photo(tmp_path):
+    """A file of noise, 128 x 96 px."""
+    from images import random_image
+    from PIL import Image
+
+    path = tmp_path / "photo.png"
+    Image.fromarray(random_image(1, 96, 128)).save(path)
+    return path
+
+
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden from the cpu backend")

@@ -1,36 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line, the pictures it draws and the report it writes."""
+"""The command line and the files it writes."""
 
 import json
-import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from foveate import Engine, cli, demo, doctor, info, policies, quality_bench, report
-from foveate.report import write_report
+from commands import run
+from foveate import Engine, cli_encode, doctor, info
 from images import random_image
 from PIL import Image
+from safetensors import safe_open
 from safetensors.numpy import load_file
-
-EMPTY_TAGS = {"meta", "img", "br"}
-
-
-def run(capsys, *arguments):
-    """(exit status, stdout, stderr) of a command line."""
-    status = cli.run([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
-@pytest.fixture
-def photo(tmp_path):
-    path = tmp_path / "photo.png"
-    Image.fromarray(random_image(1, 96, 128)).save(path)
-    return path
-
 
 # ---- literals ----------------------------------------------------------------------------------------------
 
@@ -68,6 +50,44 @@ def test_encode_saves_what_the_engine_returns(capsys, photo):
     assert np.array_equal(saved["patches"], tokens.numpy())
     for field in ("center_px", "size_px", "level", "valid"):
         assert np.array_equal(saved[field], getattr(tokens, field))
+
+
+def test_relevance_and_rate_reach_the_engine(capsys, photo):
+    """Every option gives what Engine.tokens gives for it, and --json says what was used, defaults too."""
+    target, gray = photo.with_name("tokens.safetensors"), photo.with_name("gray.png")
+    values = np.uint8([[0, 51], [102, 255]])
+    Image.fromarray(values).save(gray)
+    status, text, _ = run(
+        capsys, "encode", photo, "--gaze", "0.25,0.5", "--budget", 30, "--rates", "square", "--max-rate", 4,
+        "--information", "--saliency", "both", "--roi", "0,0,0.5,0.25", "--query", gray, "--falloff",
+        "bands,5,1,15,0.5", "--fov", 60, "--backend", "cpu", "--out", target, "--json")
+    engine, terms = Engine(backend="cpu"), {"information": True, "saliency": "both", "roi": [(0.0, 0.0, 0.5, 0.25)],
+                                            "falloff": ("bands", (5.0, 1.0), (15.0, 0.5)), "fov_deg": 60.0}
+    tokens = engine.tokens(Image.open(photo), gaze=(0.25, 0.5), budget=30, rates="square", max_rate=4,
+                           relevance=terms | {"query": values.astype(np.float32) / 255})
+    saved = load_file(target)
+    assert status == 0 and np.array_equal(saved["center_px"], tokens.center_px)
+    assert np.array_equal(saved["patches"], tokens.numpy())
+    used = json.loads(text)["images"][0]["used"]
+    assert used == json.loads(json.dumps({
+        "layout": "rate", "model": None, "gaze": [(0.25, 0.5)], "relevance": terms | {"query": str(gray)},
+        "cell": 16, "budget": 30, "dtype": "float32", "rates": "square", "max_rate": 4}))
+    with safe_open(target, "np") as file:
+        assert json.loads(file.metadata()["used"]) == used
+
+
+def test_what_was_used_has_the_defaults(capsys, photo):
+    row = json.loads(run(capsys, "encode", photo, "--backend", "cpu", "--json")[1])["images"][0]
+    assert row["used"] == {"layout": "rate", "model": None, "gaze": [], "relevance": {}, "cell": 16, "budget": 273,
+                           "dtype": "float32", "rates": "vrs", "max_rate": 4}
+    row = json.loads(run(capsys, "encode", photo, "--layout", "rings", "--model", "siglip2", "--json")[1])["images"][0]
+    assert (row["used"]["rates"], row["used"]["budget"], row["used"]["model"]) == (None, 172, "siglip2")
+
+
+def test_a_map_of_16_bits(photo):
+    gray = photo.with_name("gray.png")
+    Image.fromarray(np.uint16([[0, 13107], [32768, 65535]])).save(gray)
+    assert np.abs(cli_encode.read_map(gray) - [[0, 0.2], [0.5, 1]]).max() < 1e-4
 
 
 def test_no_command_is_help(capsys):
@@ -127,125 +147,23 @@ def test_overlay_file(capsys, photo):
         assert picture.format == "PNG" and picture.width == 1280 and picture.height > 960
 
 
+def test_overlay_shows_what_is_asked_for(capsys, photo):
+    target, names = photo.with_name("o.png"), ("relevance", "rates", "tokens", "seen")
+    words = [word for name in names for word in ("--show", name)]
+    for gaze in ((), ("--gaze", "0.5,0.5")):
+        assert run(capsys, "encode", photo, *gaze, "--overlay", target, *words)[0] == 0
+        with Image.open(target) as picture:
+            assert picture.width == 1288 and picture.height > 960
+    assert run(capsys, "encode", photo, "--layout", "grid", "--overlay", target, "--show", "seen")[0] == 0
+    with Image.open(target) as picture:
+        assert picture.width == 1280
+
+
 def test_overlay_names_for_several(capsys, photo):
     other = photo.with_name("other.png")
     other.write_bytes(photo.read_bytes())
     assert run(capsys, "encode", photo, other, "--overlay", photo.with_name("o.png"))[0] == 0
     assert photo.with_name("o-photo.png").is_file() and photo.with_name("o-other.png").is_file()
-
-
-class Page(HTMLParser):
-    """Checks that tags are balanced and collects what the page would load."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.loads, self.sections = [], [], 0
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        if tag not in EMPTY_TAGS:
-            self.open.append(tag)
-        self.sections += tag == "section"
-        self.loads += [value for key, value in attrs if key in ("src", "href")]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-def shown(name, **options):
-    return policies.Shown(policies.POLICIES[name], Engine(backend="cpu").tokens(**options), 1.5)
-
-
-def test_report_needs_nothing_else(tmp_path):
-    image = random_image(4, 80, 120)
-    ways = [shown("views", images=image, gaze=[(0.3, 0.3)], budget=30), shown("grid", images=image, budget=30)]
-    entry = {"name": "<b>&", "image": image, "budget": 30, "gaze_uv": [(0.3, 0.3)], "shown": ways}
-    planes = {"relevance": np.linspace(0, 1, 40).reshape(5, 8), "rates": np.full((5, 8), 5)}
-    text = write_report(tmp_path / "a" / "r.html", [entry, entry | planes], facts=["cpu"], side=200).read_text()
-    page = Page(text)
-    assert page.open == [] and page.sections == 2
-    assert page.loads and all(link.startswith(("data:image/", "#")) for link in page.loads)
-    assert re.findall(r"url\((?!data:image/|#)", text) == [] and "<script" not in text
-    assert "<b>&" not in text and "&lt;b&gt;&amp;" in text
-    assert text.count("<h3>relevance and rate image</h3>") == 1 and "2&times;2</span>" in text
-    assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "r.html"]
-
-
-def test_report_stays_below_its_size(tmp_path, monkeypatch):
-    image = random_image(5, 400, 400)
-    entry = {"name": "noise", "image": image, "budget": 100, "shown": [shown("grid", images=image, budget=100)]}
-    monkeypatch.setattr(report, "MOST_BYTES", 60000)
-    assert write_report(tmp_path / "r.html", [entry]).stat().st_size <= 60000
-
-
-def test_encode_reports_every_policy_at_one_budget(capsys, photo):
-    target = photo.with_name("r.html")
-    assert run(capsys, "encode", photo, "--gaze", "0.5,0.5", "--budget", 40, "--report", target)[0] == 0
-    text = target.read_text()
-    for title in ("as asked: views", "uniform grid", "centre crop", "rings", "views"):
-        assert f"<h3>{title}</h3>" in text
-    assert "at most 40 tokens" in text
-
-
-def test_demo(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(demo, "SCENES", [*demo.SCENES[:2], ("skimage", "data/no.png", 96, ())])
-    demo.main([str(tmp_path / "report.html")])
-    text = capsys.readouterr().out
-    assert "astronaut" in text and "coffee" in text and "not installed: skimage/data/no.png" in text
-    assert all(kind in text for kind in policies.missing())
-    assert Page((tmp_path / "report.html").read_text()).sections == 2
-
-
-def test_demo_pictures_are_there():
-    assert [name for package, name, *_ in demo.SCENES if demo.find(package, name) is None] == []
-
-
-def test_bench_quality(capsys, tmp_path):
-    status, text, _ = run(capsys, "bench", "quality", "--share", 0.25, "--image", "page", "--image", "coffee",
-                          "--no-charts", "--json", "--out", tmp_path)
-    found = json.loads(text)
-    assert status == 0 and found["images"] == 2 and found["kinds_missing"] == policies.missing()
-    assert json.loads((tmp_path / "quality.json").read_text()) == found
-    rows = {(row["image"], row["policy"]): row for row in found["rows"]}
-    assert rows["coffee", "grid"]["budget"] == 950 // 4 and rows["page", "grid"]["budget"] == 24 * 12 // 4
-    assert all(row["tokens"] <= row["budget"] for row in found["rows"])
-    views = next(line for line in found["proof"] if line["ours"] == "views")
-    gains = [rows[name, "views"]["gaze_psnr"] - rows[name, "grid"]["gaze_psnr"] for name in ("page", "coffee")]
-    assert views["images"] == 2 and views["median_gain"] == pytest.approx(sum(gains) / 2)
-    page = (tmp_path / "quality.md").read_text()
-    assert "| coffee | 600 x 400 | 0.5, 0.45 | 237 |" in page and "uniform grid" in page
-
-
-class WithRates:
-    """An engine that has the layout "rate", for what becomes of its options."""
-
-    def __init__(self):
-        self.engine, self.asked = Engine(backend="cpu"), []
-
-    def tokens(self, image, *, layout, max_rate=None, **options):
-        self.asked.append((layout, options.get("budget"), max_rate, options["gaze"]))
-        return self.engine.tokens(image, layout="grid" if layout == "rate" else layout, **options)
-
-
-def test_bench_quality_asks_for_rates(monkeypatch):
-    monkeypatch.setattr(policies, "KINDS", {**policies.KINDS, "rate": 9})
-    engine, image, rows = WithRates(), random_image(3, 160, 240), []
-    for share in (0.25, 0.1):
-        found, notes = quality_bench.measure_image(engine, "noise", image, (0.5, 0.4), share, None)
-        rows += found
-        assert notes == []
-    asked = [call for call in engine.asked if call[0] == "rate"]
-    assert asked == [("rate", 37, None, None), ("rate", 37, None, [(0.5, 0.4)]),
-                     ("rate", 15, 8, None), ("rate", 15, 16, None), ("rate", 15, 8, [(0.5, 0.4)]),
-                     ("rate", 15, 16, [(0.5, 0.4)])]
-    cases = [(line["share"], line["ours"]) for line in quality_bench.proof(rows)]
-    assert cases[:2] == [(0.25, "rate"), (0.25, "rate gaze")] and (0.1, "rate gaze 16") in cases
-    assert all(line["images"] == 1 for line in quality_bench.proof(rows))
-
-
-def test_bench_quality_by_budget(capsys):
-    status, text, _ = run(capsys, "bench", "quality", "--budget", 64, "--image", "chelsea", "--no-charts")
-    assert status == 0 and "### 64 tokens" in text and "| by budget | uniform grid |" in text
 
 
 # ---- errors ------------------------------------------------------------------------------------------------
@@ -269,8 +187,33 @@ def broken_files(folder):
     (["encode", "photo.png", "--gaze", "7,7"], "relevance: gaze"),
     (["encode", "photo.png", "--model", "nope"], "nope"),
     (["encode", "photo.png", "--budget", "0"], "layout: budget: got 0"),
-    (["encode", "photo.png", "--dtype", "bfloat16", "--report", "r.html"], "encode: dtype: got bfloat16"),
     (["encode", "photo.png", "--layout", "spiral"], "spiral"),
+    (["encode", "photo.png", "--layout", "grid", "--max-rate", "4"],
+     "encode: layout: got grid with --max-rate, expected rate. Leave one of the two out."),
+    (["encode", "photo.png", "--layout", "rings", "--saliency", "both"], "encode: layout: got rings with --saliency"),
+    (["encode", "photo.png", "--max-rate", "3"], "rate: max_rate: got 3, expected 1, 2, 4, 8 or 16"),
+    (["encode", "photo.png", "--max-rate", "0"], "rate: max_rate: got 0"),
+    (["encode", "photo.png", "--max-rate", "1", "--budget", "9"],
+     "rate: budget: got 9, expected 48 or more for 8 x 6 cells in blocks of 1. Raise max_rate or the budget."),
+    (["encode", "photo.png", "--rates", "round"], "round"),
+    (["encode", "photo.png", "--saliency", "much"], "much"),
+    (["encode", "photo.png", "--falloff", "cortical"],
+     "encode: falloff: got cortical without a gaze, expected a gaze too. Add --gaze x,y."),
+    (["encode", "photo.png", "--fov", "90"], "encode: fov: got 90.0 without a gaze, expected a gaze too."),
+    (["encode", "photo.png", "--gaze", "0,0", "--fov", "0"], "relevance: fov_deg: got 0.0, expected above 0"),
+    (["encode", "photo.png", "--gaze", "0,0", "--falloff", "steep"], "relevance: falloff: got 'steep', expected one"),
+    (["encode", "photo.png", "--gaze", "0,0", "--falloff", "polynomial,a"],
+     "encode: falloff: got 'polynomial,a', expected a name and its numbers, as polynomial,5,2 or bands,0.25,1"),
+    (["encode", "photo.png", "--gaze", "0,0", "--falloff", "bands,1"], "encode: falloff: got 'bands,1', expected"),
+    (["encode", "photo.png", "--roi", "0,0,1"],
+     "encode: roi: got '0,0,1', expected x0,y0,x1,y1 in 0..1, as 0.2,0.1,0.6,0.5."),
+    (["encode", "photo.png", "--roi", "0.5,0,0.1,1"], "relevance: roi: got (0.5, 0, 0.1, 1)"),
+    (["encode", "photo.png", "--query", "no.png"], "image: file: got no.png, expected a file that exists."),
+    (["encode", "photo.png", "--overlay", "o.jpg"], "encode: overlay: got o.jpg, expected a name that ends in .png."),
+    (["encode", "photo.png", "--show", "seen"],
+     "encode: show: got seen without --overlay, expected a file to draw into. Add --overlay FILE.png."),
+    (["encode", "photo.png", "--layout", "grid", "--overlay", "o.png", "--show", "rates"],
+     "encode: show: got rates with --layout grid, expected tokens or seen. Only --layout rate has rates and"),
     (["doctor", "--need", "luck"], "doctor: need: got luck, expected vulkan, torch or pillow."),
     (["bench", "quality", "--share", "1.5"], "bench: share: got 1.5, expected above 0 and at most 1."),
     (["bench", "quality", "--budget", "0"], "bench: budget: got 0, expected 1 or more tokens."),
@@ -286,7 +229,7 @@ def test_errors_are_one_line(capsys, photo, monkeypatch, arguments, message):
 
 
 def test_too_large_before_it_is_decoded(capsys, photo, monkeypatch):
-    monkeypatch.setattr(cli._core, "limits", lambda: {"image_pixels": 96 * 128 - 1})
+    monkeypatch.setattr(cli_encode._core, "limits", lambda: {"image_pixels": 96 * 128 - 1})
     status, _, error = run(capsys, "encode", photo)
     assert status == 2 and f"{photo}, 128 x 96 px, expected at most 12287 px." in error.replace("\n", " ")
 

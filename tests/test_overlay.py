@@ -2,9 +2,6 @@
 """Pictures: what is drawn, what the patches give back, and files that other programs read."""
 
 import io
-import subprocess
-import sys
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import foveate
@@ -13,8 +10,7 @@ import pytest
 from foveate import Engine, policies
 from foveate import overlay as drawing
 from foveate.lettering import draw_text, text_width
-from foveate.notebook import rates_html, relevance_html
-from foveate.picture import Picture, heat, png, ramp, resize, strokes
+from foveate.picture import Picture, heat, png, ramp, resize, strokes, tiled
 from foveate.quality_bench import random_codes, seen_at
 from foveate.reconstruct import owners, reconstruct
 from images import random_image
@@ -250,58 +246,24 @@ def test_strokes_stay_inside():
     assert (canvas[3:5] == 255).all() and canvas[0].max() == 0
 
 
-# ---- notebooks ---------------------------------------------------------------------------------------------
+def test_what_is_left_is_drawn():
+    image = np.full((40, 60), 80, np.uint8)
+    tokens = Engine(backend="cpu").tokens(image, budget=4, dtype="bfloat16")
+    picture = drawing.seen_overlay(image, tokens, side=120, legend=False)
+    assert (picture.width, picture.height) == (120, 80) and np.abs(picture.pixels.astype(int) - 80).max() <= 1
+    assert drawing.seen_overlay(image, tokens, side=480).height > 320
 
 
-def balanced(text):
-    opened = []
-
-    class Check(HTMLParser):
-        def handle_starttag(self, tag, attrs):
-            if tag not in ("img", "br"):
-                opened.append(tag)
-
-        def handle_endtag(self, tag):
-            assert opened.pop() == tag
-
-    Check().feed(text)
-    return opened == []
-
-
-def test_notebooks():
-    engine = Engine(backend="cpu")
-    images = [random_image(s, 200, 320) for s in range(6)]
-    tokens = engine.tokens(images, gaze=(0.5, 0.5), budget=60, dtype="bfloat16")
-    for text in (tokens._repr_html_(), engine.layout([(200, 320)] * 6, kind="rings")._repr_html_()):
-        assert balanced(text) and text.count("<svg") == 4 and "the first 4 of 6" in text
-    for text in (relevance_html("foveate.Relevance", np.zeros((3, 4)), [("a<b", 1)]),
-                 rates_html("foveate.Rates", [np.zeros((3, 4), np.uint8)])):
-        assert balanced(text) and "data:image/png" in text and "a<b" not in text
-
-
-def test_a_notebook_loads_nothing_heavy():
-    code = ("import foveate, numpy as np, sys\n"
-            "foveate.Engine(backend='cpu').tokens(np.zeros((64, 64, 3), np.uint8), budget=4)._repr_html_()\n"
-            "import foveate.overlay, foveate.quality, foveate.policies\n"
-            "print([m for m in ('PIL', 'matplotlib', 'torch', 'skimage', 'rich') if m in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_matplotlib():
-    import matplotlib
-    matplotlib.use("agg")
-    from foveate.plot import draw
-    from matplotlib.figure import Figure
-
-    image = random_image(1, 96, 128)
-    tokens = Engine(backend="cpu").tokens(image, gaze=(0.5, 0.5), budget=30)
-    figure = Figure()
-    axes = draw(figure.add_subplot(), tokens, image, gaze_uv=[(0.5, 0.5)], legend=True)
-    assert len(axes.collections) == len(drawing.details(tokens)) == len(axes.get_legend().texts)
-    assert axes.get_xlim() == (0, 128) and axes.get_ylim() == (96, 0)
-    figure.canvas.draw()
-    assert draw(Figure().add_subplot(), Engine(backend="cpu").layout((96, 128))).get_xlim() == (0, 128)
+@pytest.mark.parametrize("count,shape", [(2, (10, 18)), (3, (10, 28)), (4, (22, 18)), (5, (34, 18))])
+def test_tiled(count, shape):
+    """In the order they are read; a lower one leaves ground below it."""
+    pixels = tiled([Picture(np.full((10 - n % 2, 8), 40 + n)) for n in range(count)], gap=2).pixels
+    assert pixels.shape == (*shape, 3)
+    columns = 3 if count == 3 else 2
+    for n in range(count):
+        top, left = 12 * (n // columns), 10 * (n % columns)
+        assert (pixels[top:top + 10 - n % 2, left:left + 8] == 40 + n).all()
+    assert (pixels[9, 10:18] == (20, 23, 28)).all()
 
 
 # ---- errors ------------------------------------------------------------------------------------------------

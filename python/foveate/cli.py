@@ -16,12 +16,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import Engine, Error, __version__, _core
+from . import Engine, Error, __version__
+from . import cli_encode as encoding
+from .cli_encode import Failure
 from .doctor import doctor as run_doctor
 from .doctor import info as find_info
 from .layout import KINDS
 from .overlay import details
-from .overlay import overlay as draw_overlay
+from .rate import SETS
+from .relevance import SALIENCIES
 
 app = typer.Typer(name="foveate", invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]},
@@ -35,11 +38,10 @@ UsageError = typer.BadParameter.__base__  # typer gives it no public name
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
-class Failure(Exception):
-    """A mistake in how a command was called: one line, exit status 2."""
-
-
 LayoutName = StrEnum("LayoutName", {kind: kind for kind in KINDS})
+RatesName = StrEnum("RatesName", {name: name for name in SETS})
+SaliencyName = StrEnum("SaliencyName", {name: name for name in SALIENCIES if name})
+ShowName = StrEnum("ShowName", {name: name for name in encoding.SHOWS})
 
 
 class BackendName(StrEnum):
@@ -103,127 +105,64 @@ def doctor(need: Annotated[list[str], typer.Option(help="Must work: vulkan, torc
     raise typer.Exit(int(any(check["state"] == "fail" for check in checks)))
 
 
-def read_image(path):
-    """A file as Pillow reads it, turned as its EXIF says. One line for whatever is wrong with it."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    most = _core.limits()["image_pixels"]
-    try:
-        with Image.open(path) as picture:  # reads the header; the pixels only below
-            if picture.width * picture.height > most:
-                raise Failure(f"image: file: got {path}, {picture.width} x {picture.height} px, expected at most "
-                              f"{most} px. Scale it down first.")
-            return ImageOps.exif_transpose(picture).copy()
-    except FileNotFoundError:
-        raise Failure(f"image: file: got {path}, expected a file that exists.") from None
-    except UnidentifiedImageError:
-        raise Failure(f"image: file: got {path}, expected a picture that Pillow can read.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # a broken file
-        raise Failure(f"image: file: got {path} ({error}), expected a whole picture.") from None
-
-
-def read_gaze(texts):
-    """["0.4,0.6", ...] as [(0.4, 0.6), ...]; None without any."""
-    points = []
-    for text in texts:
-        parts = text.split(",")
-        try:
-            x, y = (float(part) for part in parts)
-        except ValueError:
-            raise Failure(f"encode: gaze: got {text!r}, expected x,y in 0..1, as 0.4,0.6.") from None
-        points.append((x, y))
-    return points or None
-
-
-def name_for(path, pattern, several):
-    """Where a picture goes: the name itself for one image, <stem>-<image><suffix> for several."""
-    return pattern.with_name(f"{pattern.stem}-{path.stem}{pattern.suffix}") if several else pattern
-
-
-def save_tokens(path, tokens, names):
-    """Patches and positions in one safetensors file, which appears whole or not at all."""
-    fields = ("center_px", "size_px", "level", "rate", "fixation", "valid")
-    arrays = {field: np.ascontiguousarray(getattr(tokens, field)) for field in fields}
-    if tokens.patches.dtype == "bfloat16":  # NumPy has no such type
-        try:
-            import torch
-            from safetensors import torch as safetensors
-        except ModuleNotFoundError:
-            raise Failure("encode: dtype: got bfloat16 without torch, expected float32 or float16 with --out. "
-                          'Or pip install "foveate[torch]".') from None
-        arrays = {"patches": tokens.torch()} | {field: torch.from_numpy(array) for field, array in arrays.items()}
-    else:
-        from safetensors import numpy as safetensors
-
-        arrays["patches"] = np.ascontiguousarray(tokens.numpy())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        safetensors.save_file(arrays, str(temporary), metadata={"foveate": __version__, "images": json.dumps(names)})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def report_entry(engine, name, pixels, tokens, options, ms):
-    """What was asked for, and the other ways to spend as many tokens."""
-    from . import policies
-    from .demo import entry_of
-
-    uv, valid = options["gaze"] or (), int(np.asarray(tokens.valid[0], bool).sum())
-    kind = options["layout"] or ("views" if uv else "grid")
-    entry = entry_of(engine, name, pixels, valid, uv, options["model"], repeats=1)
-    asked = policies.Policy(f"as asked: {kind}", "what this command was told to do", kind, None, bool(uv))
-    return entry | {"shown": [policies.Shown(asked, tokens, ms), *entry["shown"]]}
-
-
 @app.command()
 def encode(
     images: Annotated[list[Path], typer.Argument(help="Picture files.", show_default=False)],
     model: Annotated[str | None, typer.Option(help="Preset: vit16, siglip2, qwen2.5-vl, ...")] = None,
     budget: Annotated[int | None, typer.Option(help="Tokens an image.")] = None,
     gaze: Annotated[list[str], typer.Option(help="x,y in 0..1. May be repeated.")] = (),
-    layout: Annotated[LayoutName | None, typer.Option(help="Default: views with gaze, grid without.")] = None,
+    layout: Annotated[LayoutName | None, typer.Option(help="Default: rate.")] = None,
+    rates: Annotated[RatesName | None, typer.Option(help="Shapes of tokens. Default: vrs.")] = None,
+    max_rate: Annotated[int | None, typer.Option(help="Cells of the coarsest token's edge: 1, 2, 4, 8 or 16.")] = None,
+    information: Annotated[bool, typer.Option("--information", help="Text and texture matter.")] = False,
+    saliency: Annotated[SaliencyName | None, typer.Option(help="What stands out matters.")] = None,
+    roi: Annotated[list[str], typer.Option(help="x0,y0,x1,y1 in 0..1: it matters. May be repeated.")] = (),
+    query: Annotated[Path | None, typer.Option(help="A gray picture of what matters: white does.")] = None,
+    falloff: Annotated[str | None, typer.Option(
+        help="Of gaze: cortical, geisler, exponential,3 or polynomial,5,2 or bands,0.25,1,0.5,0.3.")] = None,
+    fov: Annotated[float | None, typer.Option(help="Degrees that the image is wide, for the falloff.")] = None,
     backend: Annotated[BackendName, typer.Option(help="Where it runs.")] = BackendName.auto,
     device: Annotated[str | None, typer.Option(help="Vulkan device: UUID, index or part of its name.")] = None,
     dtype: Annotated[DtypeName, typer.Option(help="Of the patches.")] = DtypeName.float32,
     overlay: Annotated[Path | None, typer.Option(help="Write the tokens drawn over the image, PNG.")] = None,
+    show: Annotated[list[ShowName], typer.Option(help="In the overlay; several are side by side.")] = (),
     report: Annotated[Path | None, typer.Option(help="Write a report of all images, one HTML file.")] = None,
     save: Annotated[Path | None, typer.Option("--out", help="Write patches and positions, safetensors.")] = None,
     as_json: Json = False,
 ):
     """Turn pictures into tokens; draw them, report on them, save them."""
-    points = read_gaze(gaze)
-    options = {"model": model, "budget": budget, "gaze": points, "layout": layout and layout.value,
-               "dtype": dtype.value}
-    if report and dtype is DtypeName.bfloat16:
-        raise Failure("encode: dtype: got bfloat16, expected float32 or float16 with --report.")
-    pictures = [read_image(path) for path in images]
+    options, said = encoding.options_of({
+        "model": model, "budget": budget, "gaze": gaze, "layout": layout and layout.value,
+        "rates": rates and rates.value, "max_rate": max_rate, "information": information,
+        "saliency": saliency and saliency.value, "roi": roi, "query": query, "falloff": falloff, "fov": fov,
+        "dtype": dtype.value})
+    encoding.check_shows(overlay, show, said["layout"])
+    pictures = [encoding.read_image(path) for path in images]
     engine = Engine(backend=backend.value, device=device)
     rows, entries, last = [], [], None
     for path, picture in zip(images, pictures, strict=True):
         start = time.perf_counter_ns()
         tokens = engine.tokens(picture, **options)
         ms = (time.perf_counter_ns() - start) / 1e6
+        used = encoding.used_by(engine, tokens, said)
         valid = np.asarray(tokens.valid[0], bool)
         rows.append({"image": str(path), "width": picture.width, "height": picture.height,
                      "tokens": int(valid.size), "valid": int(valid.sum()), "shape": list(tokens.shape),
                      "detail": [{"px_per_texel": round(step, 3), "tokens": count}
                                 for _, step, count in details(tokens)],
-                     "ms": round(ms, 3)})
+                     "ms": round(ms, 3), "used": used})
         if overlay or report:
             pixels = np.asarray(picture.convert("RGB"))
-            uv = points or ()
             if overlay:
-                target = name_for(path, overlay, len(images) > 1)
-                draw_overlay(pixels, tokens, gaze_uv=uv).save(target)
+                drawn = encoding.draw(engine, pixels, tokens, show, options["gaze"] or ())
+                drawn.save(encoding.name_for(path, overlay, len(images) > 1))
             if report:
-                entries.append(report_entry(engine, path.name, pixels, tokens, options, ms))
+                entries.append(encoding.report_entry(engine, path.name, pixels, tokens, options, used, ms))
         last = tokens
     if save:
         if len(images) > 1:
             last = engine.tokens(pictures, **options)
-        save_tokens(save, last, [str(path) for path in images])
+        encoding.save_tokens(save, last, [str(path) for path in images], encoding.used_by(engine, last, said))
     caps = engine.caps
     if report:
         from .report import write_report

@@ -37,20 +37,21 @@ def find(package, name):
     return path if path and path.is_file() else None
 
 
-def entry_of(engine, name, pixels, budget, gaze, model="vit16", repeats=REPEATS):
-    """What a report shows of an image: every policy of this build at one budget, relevance and rates."""
-    shown = {}
-    for policy in policies.POLICIES:
+def entry_of(engine, name, pixels, budget, gaze, model="vit16", repeats=REPEATS, first=None):
+    """What a report shows of an image: `first` or rates with the gaze, with the relevance and the rates that made
+    them, then every other policy at the same budget; those that came to the same tokens once.
+    """
+    shown = [] if first is None else [first]
+    for policy in sorted(policies.POLICIES, key=lambda policy: policy != "rate gaze"):
         try:
             made = policies.encode(engine, pixels, policy, budget=budget, gaze=gaze, model=model, repeats=repeats)
         except InputError:      # a budget that is too small for this way of spending it
             made = None
-        if made is not None:
-            shown[policy] = made
-    rated = shown.get("rate gaze") or shown.get("rate")
-    return {"name": name, "image": pixels, "budget": budget, "gaze_uv": gaze, "shown": list(shown.values()),
-            "relevance": policies.relevance_of(engine, pixels, gaze, model=model) if rated else None,
-            "rates": policies.rates_of(rated.tokens, pixels.shape[:2]) if rated else None}
+        if made is not None and not any(policies.same(made.tokens, other.tokens) for other in shown):
+            shown.append(made)
+    relevance, rates = policies.made_by(engine, shown[0].tokens) if shown else (None, None)
+    return {"name": name, "image": pixels, "budget": budget, "gaze_uv": gaze, "shown": shown,
+            "relevance": relevance and relevance.values[0], "rates": rates and rates.codes[0]}
 
 
 def main(arguments=None):

@@ -6,7 +6,8 @@ import numpy as np
 from .error import require
 from .lettering import draw_text, text_width
 from .picture import FAINT, GROUND, INK, Picture, as_bytes, cross, heat, ramp, resize, swatch
-from .reconstruct import coarse_first, corners
+from .quality import psnr
+from .reconstruct import coarse_first, corners, reconstruct
 
 # Fine to coarse, warm to cool; neighbours differ in lightness too, for readers who do not see the hues.
 PALETTE = ("#ffb627", "#ff6f61", "#c9579c", "#8f6bd6", "#4f8df5", "#1fb5d6", "#2fd3a5", "#b7e07a")
@@ -92,6 +93,25 @@ def overlay(image, tokens, *, index=0, gaze_uv=(), side=1280, legend=True):
     items += [(color(group), f"{step:.3g} px a texel: {part}") for group, step, part in found]
     if len(groups) > count:
         items.append((None, f"{len(groups) - count} not valid"))
+    return Picture(np.concatenate([canvas, _legend(items, canvas.shape[1])]))
+
+
+def seen_overlay(image, tokens, *, index=0, side=1280, legend=True):
+    """Draws what is left of an image in the patches of its tokens, and of nothing else.
+
+    Args:
+        image, index, side, legend: as for `overlay`.
+        tokens: foveate.Tokens.
+
+    Returns:
+        Picture, RGB.
+    """
+    pixels = as_bytes(image)
+    seen = np.broadcast_to(reconstruct(pixels.shape[:2], tokens, index=index), pixels.shape)
+    canvas = canvas_of(np.floor(seen * 255 + 0.5).astype(np.uint8), side)[0]
+    if not legend:
+        return Picture(canvas)
+    items = [(None, "what the model sees"), (None, f"PSNR {min(psnr(pixels, seen), 99):.1f} dB")]
     return Picture(np.concatenate([canvas, _legend(items, canvas.shape[1])]))
 
 

@@ -49,6 +49,23 @@ class Picture:
         return f"<foveate picture {self.width} x {self.height} px>"
 
 
+def tiled(pictures, gap=8):
+    """Pictures of one width in rows of two, of three where there are three: in the order they are read."""
+    columns = 3 if len(pictures) == 3 else 2
+    rows = [pictures[i:i + columns] for i in range(0, len(pictures), columns)]
+    width = pictures[0].width
+    heights = [max(picture.height for picture in row) for row in rows]
+    canvas = np.empty((sum(heights) + gap * (len(rows) - 1), columns * width + gap * (columns - 1), 3), np.uint8)
+    canvas[:] = GROUND
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        for column, picture in enumerate(row):
+            left = column * (width + gap)
+            canvas[top:top + picture.height, left:left + width] = picture.pixels
+        top += height + gap
+    return Picture(canvas)
+
+
 def as_bytes(values):
     """(H, W), (H, W, 1) or (H, W, 3) as (H, W, 3) uint8; floats that are not already bytes are 0..255."""
     values = np.asarray(values)

@@ -11,6 +11,8 @@ import numpy as np
 
 from .layout import KINDS
 from .presets import preset_of
+from .rate import Rates
+from .relevance import Relevance
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,15 @@ def encode(engine, image, name, *, budget, gaze=(), model="vit16", repeats=1, **
     return Shown(policy, tokens, statistics.median(times[1:] or times))
 
 
-def relevance_of(engine, image, gaze=(), **options):
-    """(rows, columns) float32 of the engine's relevance, or None in a build without it."""
-    if not hasattr(engine, "relevance"):
-        return None
-    return np.asarray(engine.relevance(image, gaze=[tuple(point) for point in gaze] or None, **options).values[0])
+def made_by(engine, tokens):
+    """(Relevance or None, Rates or None) that `engine` chose the tokens by."""
+    relevance, rates = tokens._made
+    return relevance and Relevance(relevance, engine._open()), rates and Rates(rates, engine._open())
+
+
+def same(tokens, other):
+    """Whether two ways of spending tokens came to the same positions."""
+    return np.array_equal(tokens.table, other.table)
 
 
 def rates_of(tokens, size, index=0):

@@ -72,6 +72,13 @@ class Rates:
         """Which rates there may be."""
         return "square" if self._core.square else "vrs"
 
+    def _repr_html_(self) -> str:
+        from .notebook import rates_html
+
+        return rates_html("foveate.Rates", self.codes, [
+            ("tokens", f"{self.budget} for each of {len(self.sizes)} images"), ("cell", f"{self.cell} px"),
+            ("rates", f"{self.rates} up to {self.max_rate} x {self.max_rate} cells")])
+
     def __repr__(self) -> str:
         return (f"<foveate.Rates for {self.budget} tokens of each of {len(self.sizes)} images, "
                 f"{self.rates} up to {self.max_rate} x {self.max_rate} cells>")

@@ -92,6 +92,12 @@ class TileRates:
         """(rows, columns) uint8 as an API wants them; see `rate_codes.encode`."""
         return rate_codes.encode(self.wh, api, palette=palette)
 
+    def _repr_html_(self) -> str:
+        from .notebook import rates_html
+
+        return rates_html("foveate.TileRates", [one.codes for one in self], [
+            ("tile", f"{self.tile} px"), ("fragments", f"{sum(one.fraction for one in self) / len(self):.1%} of 1x1")])
+
     def __repr__(self) -> str:
         return f"<foveate.TileRates {self.tile} px tiles of {len(self)} images>"
 

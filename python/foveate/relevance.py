@@ -66,6 +66,11 @@ class Relevance:
         """How many images."""
         return len(self._core.sizes)
 
+    def _repr_html_(self) -> str:
+        from .notebook import relevance_html
+
+        return relevance_html("foveate.Relevance", self.values, [("cell", f"{self.cell} px")])
+
     def __repr__(self) -> str:
         return f"<foveate.Relevance of {len(self)} images in cells of {self.cell} px>"
 

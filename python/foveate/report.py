@@ -61,43 +61,45 @@ def _cell_picture(colors, size, edge):
 
 
 def planes(entry, number, name):
-    """The card of relevance and rates, or of the one that the entry has."""
-    size, pictures, keys = entry["image"].shape[:2], [], []
-    cell = entry["shown"][0].tokens.preset.cell if entry["shown"] else 16
-    ratio = f"aspect-ratio:{size[1]}/{size[0]}"
+    """(title, picture, key) of relevance and of rates, of those that the entry has."""
+    size, found = entry["image"].shape[:2], []
+    cell = entry["shown"][0].tokens.preset.cell
     if entry.get("relevance") is not None:
         values = np.asarray(entry["relevance"], float)
-        pictures.append(("relevance", heat(values)))
-        keys.append(f'<div class="scale"><span>0</span><i style="background:{gradient()}"></i><span>1</span></div>')
+        found.append(("relevance", heat(values), '<div class="scale"><span>0</span>'
+                      f'<i style="background:{gradient()}"></i><span>1</span></div>'))
     if entry.get("rates") is not None:
         codes = np.asarray(entry["rates"])
-        pictures.append(("rate image", rate_color(codes)))
-        keys.append(f'<div class="key">{rate_key(codes)}</div>')
-    if not pictures:
-        return ""
-    titles = " and ".join(title for title, _ in pictures)
-    views = "".join(f'<div class="view photo-{number} gray" style="{ratio}" role="img" aria-label="{title} of {name}">'
-                    f"{_cell_picture(colors, size, cell)}</div>" for title, colors in pictures)
-    words = f"what made the tokens of the rate policy what they are, for every {cell} px cell"
-    return (f'<figure class="card"><div class="pictures planes">{views}</div><figcaption><h3>{titles}</h3>'
-            f'<p>{words}</p>{"".join(keys)}</figcaption></figure>')
+        found.append(("rate image", rate_color(codes), f'<div class="key">{rate_key(codes)}</div>'))
+    return [(title, f'<div class="view photo-{number} gray" style="aspect-ratio:{size[1]}/{size[0]}" role="img" '
+             f'aria-label="{title} of {name}">{_cell_picture(colors, size, cell)}</div>', key)
+            for title, colors, key in found]
 
 
-def card(row, number, place, entry, name, best, side):
+def card(row, number, place, entry, name, best, side, before=()):
+    """One way of spending the tokens; with what came before its tokens it is as wide as the page."""
     shown, size = row["shown"], entry["image"].shape[:2]
     title, count = html.escape(shown.policy.title), sum(count for _, _, count in row["found"])
     gaze = entry.get("gaze_uv", ()) if shown.policy.gazes else ()
     drawn = svg(shown.tokens, size, gaze_uv=gaze, dim=f"dim-{number}-{place}", label=f"{count} tokens: {title}")
     ratio = f"aspect-ratio:{size[1]}/{size[0]}"
+    tokens = f'<div class="view photo-{number}" style="{ratio}">{drawn}</div>'
+    seen = (f'<img class="view" style="{ratio}" src="{photograph(row["seen"], side)}" '
+            f'alt="{name} from the patches of {title}">')
     marks = [' class="best"' if row[key] == best[key] else "" for key in ("psnr", "gaze")]
-    return f"""<figure class="card" id="card-{number}-{place}">
-<a class="pictures" href="#card-{number}-{place}"><div class="view photo-{number}" style="{ratio}">{drawn}</div>
-<img class="view" style="{ratio}" src="{photograph(row["seen"], side)}" alt="{name} from the patches of {title}"></a>
-<a class="close" href="#entry-{number}" aria-label="close">×</a>
-<figcaption><h3>{title}</h3><p>{html.escape(shown.policy.about)}</p>{bar(row["found"])}
-<dl><div><dt>PSNR</dt><dd{marks[0]}>{_db(row["psnr"])}</dd></div>
+    facts = f"""<dl><div><dt>PSNR</dt><dd{marks[0]}>{_db(row["psnr"])}</dd></div>
 <div><dt>gaze-weighted</dt><dd{marks[1]}>{_db(row["gaze"])}</dd></div>
-<div><dt>tokens</dt><dd>{count}</dd></div><div><dt>ms</dt><dd>{shown.ms:.2f}</dd></div></dl></figcaption></figure>"""
+<div><dt>tokens</dt><dd>{count}</dd></div><div><dt>ms</dt><dd>{shown.ms:.2f}</dd></div></dl>"""
+    head = f"<h3>{title}</h3><p>{html.escape(shown.policy.about)}</p>"
+    here = f"card-{number}-{place}"
+    close = f'<a class="close" href="#entry-{number}" aria-label="close">×</a>'
+    if not before:
+        return f"""<figure class="card" id="{here}"><a class="pictures" href="#{here}">{tokens}
+{seen}</a>{close}<figcaption>{head}{bar(row["found"])}{facts}</figcaption></figure>"""
+    panels = [*before, ("tokens", tokens, bar(row["found"])), ("what the model sees", seen, "")]
+    views = "".join(f'<div class="panel">{view}<span>{words}</span>{key}</div>' for words, view, key in panels)
+    return f"""<figure class="card wide" id="{here}">{close}<figcaption><div>{head}</div>{facts}</figcaption>
+<a class="pictures" href="#{here}">{views}</a></figure>"""
 
 
 def section(number, entry, side):
@@ -108,10 +110,11 @@ def section(number, entry, side):
     groups = sorted({(group, PALETTE[group % len(PALETTE)]) for row in rows for group, _, _ in row["found"]})
     key = "".join(f'<span><i style="background:{ink}"></i>{"1 px" if group == 0 else f"about {2**group} px"} a texel'
                   "</span>" for group, ink in groups)
-    cards = "".join(card(row, number, place, entry, name, best, side) for place, row in enumerate(rows, 1))
+    cards = "".join(card(row, number, place, entry, name, best, side,
+                         planes(entry, number, name) if place == 1 else ()) for place, row in enumerate(rows, 1))
     page = f"""<section id="entry-{number}"><header class="entry"><h2>{name}</h2>
 <p class="number">{width} × {height} px · at most {entry["budget"]} tokens</p><div class="key">{key}</div></header>
-<div class="cards">{cards}{planes(entry, number, name)}</div></section>"""
+<div class="cards">{cards}</div></section>"""
     return page, rows
 
 
@@ -135,7 +138,8 @@ def write_report(path, entries, *, title="What the model sees", facts=(), side=7
     Args:
         path: file to write; its folder is made.
         entries: dicts with name, image (uint8 HWC), budget, shown (a list of policies.Shown), and optionally
-            gaze_uv, relevance ((rows, columns), 0..1) and rates ((rows, columns) codes).
+            gaze_uv, and what made the tokens of the first of shown: relevance ((rows, columns), 0..1), rates
+            ((rows, columns) codes).
         title: the heading.
         facts: short strings: backend, machine, version.
         side: longer side of the pictures, px; less where the file would be over 8 MB.
@@ -169,8 +173,9 @@ def _page(entries, title, facts, side):
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{html.escape(title)} - foveate</title><style>{STYLE}{"".join(photos)}</style></head><body><main>
 <h1>{html.escape(title)}</h1>
-<p class="lead">The same number of tokens, spent in different ways. Above: where they lie. Below: the picture put
-together again from their patches, and from nothing else.</p>
+<p class="lead">The same number of tokens, spent in different ways: where they lie, and the picture put together again
+from their patches, and from nothing else. The wide card has what chose them too: how much each cell matters, and its
+rate, the cells that share a token.</p>
 <p class="facts number">{" · ".join(html.escape(str(fact)) for fact in facts)}</p>
 {_table(entries, measured)}
 {"".join(sections)}

@@ -44,11 +44,17 @@ figcaption { padding: 13px 15px 14px; font-size: 13px; flex: 1; display: flex; f
 figcaption p { color: var(--soft); line-height: 1.4; padding-bottom: 12px; }
 .bar { display: flex; height: 6px; border-radius: 3px; overflow: hidden; margin: auto 0 0; background: var(--line); }
 .bar i { display: block; }
-dl { display: flex; gap: 4px 18px; margin: 11px 0 0; flex-wrap: wrap; }
+dl { display: flex; gap: 4px 14px; margin: 11px 0 0; flex-wrap: wrap; }
 dt { color: var(--soft); font-size: 12px; } dd { margin: 0; font-size: 15px; }
 .key { display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: 12.5px; color: var(--soft); }
-.planes { cursor: default; }
-figcaption .key { margin-top: 10px; }
+.wide { grid-column: 1 / -1; }
+.wide figcaption { flex: none; flex-flow: row wrap; justify-content: space-between; gap: 8px 40px; }
+.wide figcaption p { padding: 0; } .wide dl { margin: 0; }
+.wide .pictures { grid-template-columns: repeat(auto-fit, minmax(min(230px, 100%), 1fr)); gap: 15px; background: none;
+  padding: 0 15px 15px; }
+.wide .view { border-radius: 7px; }
+.panel { display: flex; flex-direction: column; gap: 7px; font-size: 13px; min-width: 0; }
+.panel .bar { margin: 2px 0 0; }
 .key i { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 6px; }
 .scale { display: flex; align-items: center; gap: 8px; color: var(--soft); font-size: 12.5px; }
 .scale i { flex: 1; height: 8px; border-radius: 4px; }
