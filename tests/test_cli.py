@@ -162,8 +162,10 @@ def test_overlay_shows_what_is_asked_for(capsys, photo):
 def test_overlay_names_for_several(capsys, photo):
     other = photo.with_name("other.png")
     other.write_bytes(photo.read_bytes())
-    assert run(capsys, "encode", photo, other, "--overlay", photo.with_name("o.png"))[0] == 0
-    assert photo.with_name("o-photo.png").is_file() and photo.with_name("o-other.png").is_file()
+    status, _, error = run(capsys, "encode", photo, other, photo, "--overlay", photo.with_name("o.png"))
+    written = ["o-photo.png", "o-other.png", "o-photo-2.png"]
+    assert status == 0 and error.count("wrote ") == 3
+    assert sorted(path.name for path in photo.parent.glob("o-*")) == sorted(written)
 
 
 # ---- errors ------------------------------------------------------------------------------------------------

@@ -38,6 +38,12 @@ def test_notebooks():
         assert balanced(text) and "data:image/png" in text and "a<b" not in text
 
 
+def test_tokens_that_overhang_are_drawn_over_their_image():
+    tokens = Engine(backend="cpu").tokens(random_image(1, 70, 90), budget=9, max_rate=4)
+    assert (tokens.center_px + tokens.size_px[..., ::-1] / 2).max() > 90
+    assert "9 tokens over 90 &times; 70 px" in tokens._repr_html_()
+
+
 def test_relevance_and_rates_draw_themselves():
     engine, images = Engine(backend="cpu"), [random_image(s, 64 + 16 * s, 96) for s in range(6)]
     relevance = engine.relevance(images, gaze=(0.5, 0.5), saliency="both")

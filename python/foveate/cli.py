@@ -139,8 +139,8 @@ def encode(
     encoding.check_shows(overlay, show, said["layout"])
     pictures = [encoding.read_image(path) for path in images]
     engine = Engine(backend=backend.value, device=device)
-    rows, entries, last = [], [], None
-    for path, picture in zip(images, pictures, strict=True):
+    rows, entries, last, drawings = [], [], None, encoding.names_for(images, overlay) if overlay else []
+    for number, (path, picture) in enumerate(zip(images, pictures, strict=True)):
         start = time.perf_counter_ns()
         tokens = engine.tokens(picture, **options)
         ms = (time.perf_counter_ns() - start) / 1e6
@@ -154,8 +154,7 @@ def encode(
         if overlay or report:
             pixels = np.asarray(picture.convert("RGB"))
             if overlay:
-                drawn = encoding.draw(engine, pixels, tokens, show, options["gaze"] or ())
-                drawn.save(encoding.name_for(path, overlay, len(images) > 1))
+                encoding.draw(engine, pixels, tokens, show, options["gaze"] or ()).save(drawings[number])
             if report:
                 entries.append(encoding.report_entry(engine, path.name, pixels, tokens, options, used, ms))
         last = tokens
@@ -180,7 +179,7 @@ def encode(
     if len(rows) > 1:
         out.print(f"[dim]median {statistics.median(row['ms'] for row in rows):.2f} ms an image on "
                   f"{caps['backend']}, {caps['device']}[/dim]")
-    for path in filter(None, (overlay, report, save)):
+    for path in filter(None, (*drawings, report, save)):
         err.print(Text(f"wrote {path}", "dim"))
 
 

@@ -3,6 +3,7 @@
 
 import json
 import os
+from collections import Counter
 
 import numpy as np
 
@@ -125,9 +126,18 @@ def _words(value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def name_for(path, pattern, several):
-    """Where a picture goes: the name itself for one image, <stem>-<image><suffix> for several."""
-    return pattern.with_name(f"{pattern.stem}-{path.stem}{pattern.suffix}") if several else pattern
+def names_for(paths, pattern):
+    """Where pictures go: the name itself for one, <stem>-<image><suffix> for several, numbered where images are
+    called the same.
+    """
+    if len(paths) == 1:
+        return [pattern]
+    seen, names = Counter(), []
+    for path in paths:
+        seen[path.stem] += 1
+        number = f"-{seen[path.stem]}" if seen[path.stem] > 1 else ""
+        names.append(pattern.with_name(f"{pattern.stem}-{path.stem}{number}{pattern.suffix}"))
+    return names
 
 
 def check_shows(overlay_path, shows, layout):

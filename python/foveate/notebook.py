@@ -72,9 +72,9 @@ class _Scaled:
 def tokens_html(tokens):
     """Tokens as HTML: what the model sees, put together from the patches, under the outlines of the tokens."""
     images, rows = tokens.table.shape
-    pictures = []
+    pictures, rates = [], tokens._made[1]
     for index in range(min(images, SHOWN)):
-        size = extent(tokens, index)
+        size = rates.sizes[index] if rates else extent(tokens, index)   # rates overhang their image
         height, width, scale = _shrunk(size)
         seen = reconstruct((height, width), _Scaled(tokens, scale), index=index)
         seen = np.floor(np.broadcast_to(seen, (height, width, 3)) * 255 + 0.5).astype(np.uint8)

@@ -62,6 +62,7 @@ dt { color: var(--soft); font-size: 12px; } dd { margin: 0; font-size: 15px; }
 .card:target { position: fixed; inset: 0; z-index: 9; border-radius: 0; border: 0; overflow: auto; padding: 24px; }
 .card:target .pictures { grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 14px;
   background: none; cursor: default; align-items: start; }
+@media (min-width: 900px) { .card.wide:target .pictures { grid-template-columns: 1fr 1fr; gap: 22px; } }
 .card:target .view { border-radius: 8px; }
 .card:target figcaption { flex: none; max-width: 620px; }
 .card:target .close { display: block; position: fixed; right: 20px; top: 10px; font-size: 34px; line-height: 1;
