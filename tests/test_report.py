@@ -11,6 +11,7 @@ from commands import run
 from foveate import Engine, demo, policies, quality_bench, report
 from foveate.report import write_report
 from images import random_image
+from PIL import Image
 
 EMPTY_TAGS = {"meta", "img", "br"}
 
@@ -70,6 +71,16 @@ def test_encode_reports_every_policy_at_one_budget(capsys, photo):
         assert f"<h3>{title}</h3>" in text
     assert "at most 40 tokens" in text and "vrs up to 4 x 4 cells; gaze 0.3, 0.6; saliency both" in text
     assert text.count("<span>relevance</span>") == text.count("<span>rate image</span>") == 1
+
+
+def test_cells_that_the_budget_made_larger(capsys, tmp_path):
+    """What is drawn of them, and said, is of the cells that were used."""
+    path, target = tmp_path / "large.png", tmp_path / "o.png"
+    Image.fromarray(random_image(2, 320, 480)).save(path)
+    status, text, _ = run(capsys, "encode", path, "--budget", 2, "--gaze", "0.5,0.5", "--json", "--overlay", target,
+                          "--show", "rates", "--show", "relevance", "--report", tmp_path / "r.html")
+    assert status == 0 and json.loads(text)["images"][0]["used"]["cell"] == 32
+    assert (tmp_path / "r.html").read_text().count("width:100.0000%;height:100.0000%") == 2
 
 
 def test_what_was_asked_for_is_shown_once(capsys, photo):

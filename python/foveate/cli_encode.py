@@ -105,7 +105,7 @@ def options_of(given):
 def used_by(engine, tokens, said):
     """What the tokens were made with, defaults filled in, for --json and for the file of --out."""
     rates = policies.made_by(engine, tokens)[1]
-    return {**said, "cell": tokens.preset.cell, "budget": tokens.table.shape[1],
+    return {**said, "cell": rates.cell if rates else tokens.preset.cell, "budget": tokens.table.shape[1],
             "dtype": tokens.patches.dtype, "rates": rates and rates.rates, "max_rate": rates and rates.max_rate}
 
 

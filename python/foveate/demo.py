@@ -51,7 +51,8 @@ def entry_of(engine, name, pixels, budget, gaze, model="vit16", repeats=REPEATS,
             shown.append(made)
     relevance, rates = policies.made_by(engine, shown[0].tokens) if shown else (None, None)
     return {"name": name, "image": pixels, "budget": budget, "gaze_uv": gaze, "shown": shown,
-            "relevance": relevance and relevance.values[0], "rates": rates and rates.codes[0]}
+            "relevance": relevance and relevance.values[0], "rates": rates and rates.codes[0],
+            "cell": rates and rates.cell}
 
 
 def main(arguments=None):

@@ -63,7 +63,7 @@ def _cell_picture(colors, size, edge):
 def planes(entry, number, name):
     """(title, picture, key) of relevance and of rates, of those that the entry has."""
     size, found = entry["image"].shape[:2], []
-    cell = entry["shown"][0].tokens.preset.cell
+    cell = entry.get("cell") or entry["shown"][0].tokens.preset.cell
     if entry.get("relevance") is not None:
         values = np.asarray(entry["relevance"], float)
         found.append(("relevance", heat(values), '<div class="scale"><span>0</span>'
@@ -139,7 +139,7 @@ def write_report(path, entries, *, title="What the model sees", facts=(), side=7
         path: file to write; its folder is made.
         entries: dicts with name, image (uint8 HWC), budget, shown (a list of policies.Shown), and optionally
             gaze_uv, and what made the tokens of the first of shown: relevance ((rows, columns), 0..1), rates
-            ((rows, columns) codes).
+            ((rows, columns) codes), cell (px of the edge of theirs; None: the preset's).
         title: the heading.
         facts: short strings: backend, machine, version.
         side: longer side of the pictures, px; less where the file would be over 8 MB.
