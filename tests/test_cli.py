@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from foveate import Engine, cli, demo, doctor, info, policies, quality_bench, report
+from foveate import Engine, cli, demo, doctor, info, policies, quality_bench, quality_report, report
 from foveate.report import write_report
 from images import random_image
 from PIL import Image
@@ -240,7 +240,28 @@ def test_bench_quality_asks_for_rates(monkeypatch):
                      ("rate", 15, 16, [(0.5, 0.4)])]
     cases = [(line["share"], line["ours"]) for line in quality_bench.proof(rows)]
     assert cases[:2] == [(0.25, "rate"), (0.25, "rate gaze")] and (0.1, "rate gaze 16") in cases
+    against = {(line["ours"], line["other"]) for line in quality_bench.proof(rows) if line["asked_often"] == 0.9}
+    assert {("rate gaze", "grid"), ("rate gaze", "random"), ("rate gaze 8", "random")} <= against
     assert all(line["images"] == 1 for line in quality_bench.proof(rows))
+
+
+def test_what_a_comparison_asks():
+    rows = [{"image": image, "policy": policy, "share": 0.25, "psnr": db}
+            for policy, values in (("rate", (31.0, 30.0, 32.0)), ("grid", (30.0, 30.0, 30.5)))
+            for image, db in zip("abc", values, strict=True)]
+    line = quality_bench.compare(rows, 0.25, "rate", "psnr", "psnr", "grid", 1.0, 0.9)
+    assert line["median_gain"] == 1.0 and (line["won"], line["lost"], line["images"]) == (2, 0, 3)
+    assert line["met"] is False and quality_report.asked(line) == "+1.0 dB, 90% won | no"
+    line = quality_bench.compare(rows, 0.25, "rate", "psnr", "psnr", gain=0.0)
+    assert line["met"] is True and quality_report.asked(line) == "no worse | yes"
+    line = quality_bench.compare(rows, 0.25, "rate", "psnr", "psnr")
+    assert line["met"] is None and quality_report.asked(line) == " | "
+    assert quality_bench.compare(rows, 0.25, "rate", "psnr", "psnr", "rings") is None
+
+
+def test_bench_scaling(capsys):
+    status, text, _ = run(capsys, "bench", "scaling", "--side", 64, "--rounds", 1)
+    assert status == 0 and "| coarsest rate, cells | 4 | |" in text
 
 
 def test_bench_quality_by_budget(capsys):
@@ -272,6 +293,8 @@ def broken_files(folder):
     (["encode", "photo.png", "--dtype", "bfloat16", "--report", "r.html"], "encode: dtype: got bfloat16"),
     (["encode", "photo.png", "--layout", "spiral"], "spiral"),
     (["doctor", "--need", "luck"], "doctor: need: got luck, expected vulkan, torch or pillow."),
+    (["bench", "--case", "dishes"], "bench: case: got dishes, expected one of pyramid, grid, rate, terms, tiles,"),
+    (["bench", "scaling", "--side", "48"], "bench: side: got 48, expected a multiple of 32, 32..8192 px."),
     (["bench", "quality", "--share", "1.5"], "bench: share: got 1.5, expected above 0 and at most 1."),
     (["bench", "quality", "--budget", "0"], "bench: budget: got 0, expected 1 or more tokens."),
     (["bench", "quality", "--image", "no"], "bench: image: got no, expected the name of a bundled picture, as coffee."),
