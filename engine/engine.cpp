@@ -148,7 +148,7 @@ Rates Engine::rate(const Image& image, const RateSpec& spec, const Relevance* re
 {
     state_->check_process();
     Backend& backend = state_->backend(Stage::rate);
-    RatePlan plan = plan_rate(image, spec, previous);
+    RatePlan plan = plan_rate(image, spec, previous, relevance != nullptr);
     if (relevance) check_relevance(plan, *relevance);
 
     Run run(*state_);
@@ -169,7 +169,7 @@ Layout Engine::layout(Sizes sizes, const LayoutSpec& spec, const Rates* rates)
     if (rates) {
         require(std::ranges::equal(sizes, rates->sizes), "layout: rates", "rates of other image sizes",
                 "those of these images", "Make the rates from the same images.");
-        shape = {rates->grids, rates->cell, rates->budget, rates->max_rate};
+        shape = {rates->grids, rates->cell, rates->budget, rates->max_rate, rates->scale};
     }
     const LayoutPlan plan = plan_layout(sizes, spec, rates ? &shape : nullptr);
     Backend& backend = state_->backend(Stage::layout);

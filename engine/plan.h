@@ -30,7 +30,7 @@ struct RatePlan {
     std::vector<shared::RateImage> images;
     std::vector<float> inverse;                   // [k]: 1 / k, up to the splits of a block
     std::uint64_t luma_words = 0;                 // of all luma planes
-    std::uint32_t budget = 0;
+    std::uint32_t budget = 0, scale = 1;
     std::vector<std::array<std::uint32_t, 2>> sizes;
     Ref<Block> previous_codes, previous_detail;   // null: none
 };
@@ -38,6 +38,7 @@ struct RatePlan {
 struct LayoutPlan {
     std::vector<LayoutSpan> spans;                // by `first`, covering [0, image_count * rows)
     std::vector<LayoutCell> cells;                // the pattern that spans may point into
+    std::uint32_t scale = 1;                      // rate: px a texel of the finest token
     std::vector<shared::LayoutGrid> grids;        // rate: by image; no spans then
     std::vector<shared::LayoutGaze> gaze;         // rate: what `fixation` is measured from
     std::uint32_t image_count = 0, rows = 0, cell = 0, fixations = 0, step_max = 0;

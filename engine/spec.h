@@ -18,7 +18,8 @@ struct PyramidSpec {
 struct RateSpec {
     std::uint32_t budget = 273;         // tokens an image
     std::uint32_t cell = 16;            // px a cell's edge: patch * merge
-    std::uint32_t max_rate = 0;         // cells a block's edge: 1, 2, 4, 8 or 16; 0: what fits the budget
+    std::uint32_t max_rate = 0;         // cells a block's edge: 1, 2, 4, 8 or 16; 0: what fits the budget,
+                                        // where blocks of 16 are too many on cells of twice the edge, or 4, 8, ...
     bool square = false;                // squares only; else sides may differ by one doubling
     double hysteresis = 0.25;           // with previous rates: by how much their splits are preferred, 0..1
     bool steady = false;                // with previous rates: smooth what noise adds to the detail

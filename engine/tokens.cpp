@@ -31,11 +31,12 @@ Plans plans_of(const Image& image, const TokensSpec& spec, const Tokens* previou
         rate.budget = spec.layout.budget;
         rate.cell = spec.layout.cell;
         plans.rate = plan_rate(image, rate, previous && previous->rates.codes ? &previous->rates : nullptr);
-        shape = {plans.rate.grids, rate.cell, rate.budget, 1u << plans.rate.params.max_log2};
+        const auto& params = plans.rate.params;
+        shape = {plans.rate.grids, params.cell, rate.budget, 1u << params.max_log2, plans.rate.scale};
     }
     if (plans.weighted) {
         RelevanceSpec relevance = spec.relevance;
-        relevance.cell = spec.layout.cell;
+        relevance.cell = plans.rate.params.cell;
         plans.relevance =
             plan_relevance(sizes, relevance, previous && previous->relevance.cells ? &previous->relevance : nullptr);
     }

@@ -25,6 +25,7 @@ Rates rates_of(const RatePlan& plan)
             .cell = plan.params.cell,
             .budget = plan.budget,
             .max_rate = 1u << plan.params.max_log2,
+            .scale = plan.scale,
             .square = plan.params.square != 0,
             .sizes = plan.sizes};
 }

@@ -97,6 +97,7 @@ struct Rates {
     std::uint32_t cell = 0;                         // px a cell's edge
     std::uint32_t budget = 0;                       // tokens an image
     std::uint32_t max_rate = 4;                     // cells a block's edge
+    std::uint32_t scale = 1;                        // px a texel of the finest token: cell = scale * patch * merge
     bool square = false;                            // rates are squares
     std::vector<std::array<std::uint32_t, 2>> sizes;  // (width, height)
 };

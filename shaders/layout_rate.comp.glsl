@@ -39,10 +39,12 @@ Token token_of(LayoutGrid grid, uint image, uint cell, uint code, uint row)
     uint h = 1u << rate_log2_h(code);
     int x = int((cell % grid.columns) * p.cell << FIXED_BITS);
     int y = int((cell / grid.columns) * p.cell << FIXED_BITS);
-    float inv_w = uintBitsToFloat((111u - rate_log2_w(code)) << 23);  // 2^-16 / w
-    float inv_h = uintBitsToFloat((111u - rate_log2_h(code)) << 23);
-    Token token = Token(x, y, w * p.cell << FIXED_BITS, h * p.cell << FIXED_BITS, inv_w, inv_h, image, 0u, code, 1u,
-                        row, 0u);
+    uint log2_w = rate_log2_w(code) + p.scale_log2;     // px a texel
+    uint log2_h = rate_log2_h(code) + p.scale_log2;
+    float inv_w = uintBitsToFloat((111u - log2_w) << 23);  // 2^-16 / px
+    float inv_h = uintBitsToFloat((111u - log2_h) << 23);
+    Token token = Token(x, y, w * p.cell << FIXED_BITS, h * p.cell << FIXED_BITS, inv_w, inv_h, image, 0u,
+                        rate_encode(log2_w, log2_h), 1u, row, 0u);
     token.fixation = nearest(grid, token);
     return token;
 }

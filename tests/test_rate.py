@@ -229,6 +229,22 @@ def test_tokens_in_one_go(engine):
         assert_same(np.asarray(tokens.rate), np.asarray(layout.rate))
 
 
+def test_small_budgets_have_larger_cells(engine):
+    """300 x 200 cells of 8 px are 247 blocks of 16: for 40 tokens a texel of the finest is 4 px."""
+    image, size = random_image(3, 1600, 2400), (1600, 2400)
+    assert truth.auto_scale([size], 8, 40) == 4
+    rates = engine.rate(image, budget=40, cell=8)
+    assert (rates.scale, rates.cell, rates.max_rate, rates.grid_sizes) == (4, 32, 16, [(50, 75)])
+    layout = engine.layout(size, kind="rate", rates=rates)
+    tokens = engine.tokens(image, budget=40, patch=8)
+    want = truth.rows(np.asarray(rates.codes[0]), size, 32, 40, scale=4)
+    assert_same(layout.rate[0], want["rate"].astype(np.int32))
+    assert_same(tokens.rate, layout.rate)
+    assert_same(tokens.center_px, layout.center_px)
+    assert layout.valid.all() and (covered(layout, (1600, 2400)) == 1).all()
+    assert layout.size_px[0].min() >= 32 and (layout.size_px % 32 == 0).all()
+
+
 # Parity
 
 @pytest.mark.parametrize("cell", [1, 3, 8, 16, 28])

@@ -93,6 +93,31 @@ def test_every_frame_has_its_budget(engine):
         assert layout.rows == BUDGET and layout.valid.all()
 
 
+def test_tokens_keep_what_the_stages_keep(engine):
+    """tokens(previous=) is relevance(previous=) and rate(previous=), in one go."""
+    relevance = rates = tokens = None
+    for index in range(4):
+        image, gaze = noisy(index), (0.3 + 0.1 * (index // 2), 0.4)
+        tokens = engine.tokens(image, gaze=gaze, budget=BUDGET, patch=CELL, max_rate=MAX_RATE, previous=tokens,
+                               relevance={"saliency": "both", "motion": True})
+        relevance = engine.relevance(image, gaze=gaze, saliency="both", motion=True, cell=CELL, previous=relevance)
+        rates = engine.rate(image, relevance=relevance, budget=BUDGET, cell=CELL, max_rate=MAX_RATE, previous=rates,
+                            smooth=True)
+        layout = engine.layout(SIZE, kind="rate", rates=rates, gaze=gaze)
+        assert_same(tokens.rate, layout.rate, f"frame {index}")
+        assert_same(tokens.center_px, layout.center_px, f"frame {index}")
+
+
+def test_nothing_is_read_back(engine):
+    """The device decides alone: the host waits once, however long the way was."""
+    image, tokens = noisy(0), None
+    for _ in range(3):
+        before = engine.stats["host_waits"]
+        tokens = engine.tokens(image, gaze=(0.5, 0.5), budget=BUDGET, patch=CELL, previous=tokens,
+                               relevance={"information": True})
+        assert engine.stats["host_waits"] - before == (engine.backend["rate"] != "cpu")
+
+
 # Parity
 
 @pytest.mark.parametrize("rates,smooth,hysteresis", [("vrs", True, 0.25), ("square", True, 1.0), ("vrs", True, 0.0),

@@ -24,6 +24,9 @@ void luma_u8(const std::uint8_t* pixels, std::uint32_t width, std::uint32_t stri
              std::uint8_t* out);
 void rate_units(const std::uint8_t* luma, std::uint64_t pitch, std::uint32_t units, std::uint32_t* gains,
                 std::uint64_t plane, std::uint32_t* sums);
+void rate_level(const std::uint32_t* top, const std::uint32_t* low, std::uint32_t boxes, std::uint32_t half,
+                std::uint32_t* const* out);
+void add_u32(const std::uint32_t* from, std::uint32_t n, std::uint32_t* to);
 
 namespace {
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Twin of shaders/layout_rate.comp.glsl: a cell whose place is a multiple of its token's size begins a token.
+#include <bit>
+
 #include "engine/cpu/backend.h"
 
 namespace foveate::cpu {
@@ -23,6 +25,7 @@ std::uint32_t nearest(const LayoutPlan& plan, const shared::LayoutGrid& grid, co
 
 void write_rate_layout(const LayoutPlan& plan, const std::uint32_t* codes, Token* tokens)
 {
+    const std::uint32_t cell = plan.cell * plan.scale, scale = std::uint32_t(std::countr_zero(plan.scale));
     for (std::uint32_t image = 0; image < plan.image_count; ++image) {
         const shared::LayoutGrid& grid = plan.grids[image];
         Token* out = tokens + std::uint64_t(image) * plan.rows;
@@ -33,15 +36,15 @@ void write_rate_layout(const LayoutPlan& plan, const std::uint32_t* codes, Token
                 const std::uint32_t w = 1u << shared::rate_log2_w(code), h = 1u << shared::rate_log2_h(code);
                 if ((x & (w - 1)) != 0 || (y & (h - 1)) != 0 || row == plan.rows) continue;
                 Token token{};
-                token.x = int(x * plan.cell << FIXED_BITS);
-                token.y = int(y * plan.cell << FIXED_BITS);
-                token.w = w * plan.cell << FIXED_BITS;
-                token.h = h * plan.cell << FIXED_BITS;
-                token.inv_w = 1.0f / 65536.0f / float(w);  // powers of two: exact
-                token.inv_h = 1.0f / 65536.0f / float(h);
+                token.x = int(x * cell << FIXED_BITS);
+                token.y = int(y * cell << FIXED_BITS);
+                token.w = w * cell << FIXED_BITS;
+                token.h = h * cell << FIXED_BITS;
+                token.inv_w = 1.0f / 65536.0f / float(w * plan.scale);  // powers of two: exact
+                token.inv_h = 1.0f / 65536.0f / float(h * plan.scale);
                 token.image = image;
                 token.fixation = nearest(plan, grid, token);
-                token.rate = code;
+                token.rate = shared::rate_encode(shared::rate_log2_w(code) + scale, shared::rate_log2_h(code) + scale);
                 token.valid = 1;
                 token.row = row;
                 out[row++] = token;

@@ -95,65 +95,94 @@ void add_shares(const std::uint32_t* found, std::uint32_t log2_w, std::uint32_t 
                 const CellRow& at, std::uint32_t* gains)
 {
     const std::uint32_t w = 1u << log2_w, log2_n = log2_w + log2_h;
-    const bool tall = high == 1u << log2_h;
     for (std::uint32_t x0 = 0; x0 < at.grid.width; x0 += at.cell, ++gains) {
         const std::uint32_t x1 = std::min(x0 + at.cell, at.grid.width);
-        std::uint32_t x = x0 >> log2_w << log2_w, sum = 0;
-        for (; x < x1; x += w) {
-            const std::uint32_t gain = found[x >> log2_w];
-            if (tall && x >= x0 && x + w <= x1)
-                sum += gain;
-            else
-                sum += shared::rate_share(gain, log2_n, (std::min(x + w, x1) - std::max(x, x0)) * high);
-        }
-        *gains += sum;
+        for (std::uint32_t x = x0 >> log2_w << log2_w; x < x1; x += w)
+            *gains += shared::rate_share(found[x >> log2_w], log2_n, (std::min(x + w, x1) - std::max(x, x0)) * high);
     }
 }
+
+// Rows of boxes that lie in one row of cells from top to bottom: summed up first, and shared out once. Only the
+// boxes that a cell's left or right edge cuts are shared out row by row.
+class Whole {
+public:
+    void begin(std::uint32_t log2_w, std::uint32_t log2_h, const CellRow& at)
+    {
+        log2_w_ = log2_w, log2_h_ = log2_h;
+        sums_.assign((at.grid.width >> log2_w) + 1, 0);
+        cuts_.clear();
+        const std::uint32_t w = 1u << log2_w;
+        for (std::uint32_t x = at.cell; x < at.grid.width + at.cell; x += at.cell) {
+            const std::uint32_t edge = std::min(x, at.grid.width), box = edge & ~(w - 1);
+            if (box == edge) continue;
+            const std::uint32_t right = std::min(box + w, at.grid.width) - edge;
+            cuts_.push_back({box >> log2_w, x / at.cell - 1, edge - box, right});
+        }
+    }
+
+    void add(const std::uint32_t* found, std::uint32_t* gains, const RowKernels& rows)
+    {
+        rows.add_u32(found, std::uint32_t(sums_.size()), sums_.data());
+        const std::uint32_t log2_n = log2_w_ + log2_h_;
+        for (const Cut& cut : cuts_) {
+            gains[cut.cell] += shared::rate_share(found[cut.box], log2_n, cut.left << log2_h_);
+            if (cut.right) gains[cut.cell + 1] += shared::rate_share(found[cut.box], log2_n, cut.right << log2_h_);
+        }
+    }
+
+    void end(const CellRow& at, std::uint32_t* gains) const
+    {
+        for (std::uint32_t x0 = 0; x0 < at.grid.width; x0 += at.cell, ++gains) {
+            const std::uint32_t last = std::min(x0 + at.cell, at.grid.width) >> log2_w_;
+            for (std::uint32_t box = (x0 + (1u << log2_w_) - 1) >> log2_w_; box < last; ++box) *gains += sums_[box];
+        }
+    }
+
+private:
+    struct Cut {                        // a box in two cells, or over the image's edge: px of its width in each
+        std::uint32_t box, cell, left, right;
+    };
+    std::vector<std::uint32_t> sums_;
+    std::vector<Cut> cuts_;
+    std::uint32_t log2_w_ = 0, log2_h_ = 0;
+};
 
 // Scratch for one row of boxes: gains of the six splits of 2 x 2 units.
 struct Level {
-    std::vector<std::uint32_t> upper, lower, down, across, along;
+    std::vector<std::uint32_t> found[5];  // upper and lower pairs along x, pairs along y, all along x, along y
+    Whole whole[4];
 };
 
-std::uint32_t square_of(std::uint32_t a, std::uint32_t b)
-{
-    const std::int32_t d = std::int32_t(a - b);
-    return std::uint32_t(d * d);
-}
-
 // The four slots of boxes of two units' edge, from the sums of units of 2^log2 px.
-void add_level(const SumPlane<std::uint32_t>& plane, const CellRow& at, Level& level,
+void add_level(const SumPlane<std::uint32_t>& plane, const CellRow& at, const RowKernels& rows, Level& level,
                const std::array<std::uint32_t*, 4>& gains)
 {
     const std::uint32_t log2 = plane.log2_unit, unit = 1u << log2, boxes = plane.pitch / 2;
-    const std::uint32_t half = 2 * log2 + 1 - at.shift, full = half + 1;  // log2 n - shift, never below 0
-    for (auto* scratch : {&level.upper, &level.lower, &level.across, &level.along})
-        if (scratch->size() < boxes) scratch->resize(boxes);
-    if (level.down.size() < plane.pitch) level.down.resize(plane.pitch);
+    std::uint32_t* found[5];
+    for (int i = 0; i < 5; ++i) {
+        level.found[i].resize(plane.pitch + 1);
+        found[i] = level.found[i].data();
+    }
+    constexpr std::uint32_t WIDE[4] = {1, 0, 1, 1}, HIGH[4] = {0, 1, 1, 1};
+    for (int slot = 0; slot < 4; ++slot) level.whole[slot].begin(log2 + WIDE[slot], log2 + HIGH[slot], at);
     const std::uint32_t y0 = at.row * at.cell, y1 = std::min(at.grid.height, y0 + at.cell);
-    const auto inside = [&](std::uint32_t y, std::uint32_t h) {
-        return std::max(std::min(y + h, y1), y0) - std::min(std::max(y, y0), y1);
+    const auto add = [&](int slot, const std::uint32_t* row, std::uint32_t y) {
+        const std::uint32_t log2_h = log2 + HIGH[slot], h = 1u << log2_h;
+        if (y >= y0 && y + h <= y1) return level.whole[slot].add(row, gains[std::size_t(slot)], rows);
+        if (y + h <= y0 || y >= y1) return;
+        add_shares(row, log2 + WIDE[slot], log2_h, std::min(y + h, y1) - std::max(y, y0), at,
+                   gains[std::size_t(slot)]);
     };
     for (std::uint32_t y = y0 >> (log2 + 1) << (log2 + 1); y < y1; y += 2 * unit) {
         const std::uint32_t* top = plane.data + std::uint64_t(y >> log2) * plane.pitch;
-        const std::uint32_t* low = top + plane.pitch;
-        for (std::uint32_t i = 0; i < boxes; ++i) {
-            const std::uint32_t a = top[2 * i], b = top[2 * i + 1], c = low[2 * i], d = low[2 * i + 1];
-            level.upper[i] = square_of(a, b) >> half;
-            level.lower[i] = square_of(c, d) >> half;
-            level.across[i] = square_of(a + c, b + d) >> full;
-            level.along[i] = square_of(a + b, c + d) >> full;
-        }
-        for (std::uint32_t i = 0; i < plane.pitch; ++i) level.down[i] = square_of(top[i], low[i]) >> half;
-        if (const std::uint32_t high = inside(y, unit))
-            add_shares(level.upper.data(), log2 + 1, log2, high, at, gains[0]);
-        if (const std::uint32_t high = inside(y + unit, unit))
-            add_shares(level.lower.data(), log2 + 1, log2, high, at, gains[0]);
-        const std::uint32_t high = inside(y, 2 * unit);
-        add_shares(level.down.data(), log2, log2 + 1, high, at, gains[1]);
-        add_shares(level.across.data(), log2 + 1, log2 + 1, high, at, gains[2]);
-        add_shares(level.along.data(), log2 + 1, log2 + 1, high, at, gains[3]);
+        rows.rate_level(top, top + plane.pitch, boxes, 2 * log2 + 1 - at.shift, found);
+        add(0, found[0], y);
+        add(0, found[1], y + unit);
+        add(1, found[2], y);
+        add(2, found[3], y);
+        add(3, found[4], y);
     }
+    for (int slot = 0; slot < 4; ++slot) level.whole[slot].end(at, gains[std::size_t(slot)]);
 }
 
 struct Split {
@@ -208,7 +237,7 @@ private:
     {
         threads_.run(grid_.rows, [&](std::uint32_t row) {
             thread_local Level level;
-            add_level(plane, {grid_, plan_.params.cell, row, plan_.params.shift}, level,
+            add_level(plane, {grid_, plan_.params.cell, row, plan_.params.shift}, rows_, level,
                       {gains(slot, row), gains(slot + 1, row), gains(slot + 2, row), gains(slot + 3, row)});
         });
     }
@@ -242,32 +271,26 @@ private:
         const std::uint32_t first = row * in_cell;
         const std::uint32_t last = row + 1 == grid_.rows ? padded_h_ / 4 : first + in_cell;
         thread_local std::vector<std::uint8_t> luma;
-        thread_local std::vector<std::uint32_t> found;
+        thread_local std::vector<std::uint32_t> columns, beyond, sums;
         const std::uint64_t pitch = padded_w_ + ROOM, plane = units + ROOM;
         if (luma.size() < 4 * pitch + ROOM) luma.resize(4 * pitch + ROOM);
-        if (found.size() < 9 * plane) found.resize(9 * plane);
+        columns.assign(8 * plane, 0);
+        beyond.resize(8 * plane);       // of units that reach over the lower edge: not needed
+        sums.resize(plane);
         for (std::uint32_t unit = first; unit < last; ++unit) {
             for (std::uint32_t j = 0; j < 4; ++j)
                 luma_row(view_, std::min(4 * unit + j, grid_.height - 1), padded_w_, rows_, luma.data() + j * pitch);
-            rows_.rate_units(luma.data(), pitch, units, found.data(), plane, found.data() + 8 * plane);
-            std::memcpy(sums_.data() + std::uint64_t(unit) * units, found.data() + 8 * plane, units * sizeof found[0]);
-            const std::uint32_t inside = std::min(4u, grid_.height - std::min(grid_.height, 4 * unit));
-            if (inside == 0) continue;
-            const bool whole = inside == 4;
-            const std::uint32_t whole_units = whole ? grid_.width / 4 : 0;
-            for (std::uint32_t slot = 0; slot < slots; ++slot)
-                add_row(found.data() + slot * plane, whole_units, in_cell, gains(slot, row));
-            if (4 * whole_units < grid_.width) add_edge(luma.data(), pitch, unit, 4 * whole_units, slots, row);
+            const std::uint32_t whole = 4 * unit + 4 <= grid_.height ? grid_.width / 4 : 0;
+            rows_.rate_units(luma.data(), pitch, units, (whole ? columns : beyond).data(), plane, sums.data());
+            std::memcpy(sums_.data() + std::uint64_t(unit) * units, sums.data(), units * sizeof sums[0]);
+            if (4 * unit >= grid_.height) continue;
+            if (4 * whole < grid_.width) add_edge(luma.data(), pitch, unit, 4 * whole, slots, row);
         }
-    }
-
-    static void add_row(const std::uint32_t* found, std::uint32_t units, std::uint32_t in_cell, std::uint32_t* to)
-    {
-        for (std::uint32_t x = 0; x < units; ++to) {
-            const std::uint32_t end = std::min(x + in_cell, units);
-            std::uint32_t sum = 0;
-            for (; x < end; ++x) sum += found[x];
-            *to += sum;
+        for (std::uint32_t slot = 0; slot < slots; ++slot) {
+            const std::uint32_t* from = columns.data() + slot * plane;
+            std::uint32_t* to = gains(slot, row);
+            for (std::uint32_t x = 0; x < grid_.width / 4; ++to)
+                for (const std::uint32_t end = std::min(x + in_cell, grid_.width / 4); x < end; ++x) *to += from[x];
         }
     }
 

@@ -292,6 +292,8 @@ const RowKernels& rows()
         .round_bf16 = round_row<ToBf16>,
         .luma_u8 = luma_u8,
         .rate_units = rate_units,
+        .rate_level = rate_level,
+        .add_u32 = add_u32,
     };
     return kernels;
 }

@@ -73,11 +73,16 @@ struct RowKernels {
     // Luma of 8 bits of a row of byte pixels: (38 r + 75 g + 15 b + 64) >> 7, or the one channel.
     void (*luma_u8)(const std::uint8_t* pixels, std::uint32_t width, std::uint32_t stride,
                     std::uint32_t channels, std::uint8_t* out);
-    // Rate: four rows of luma, `pitch` bytes apart, as units of 4 x 4 px: gains[slot * plane + unit] of the
-    // eight splits inside a unit, in 1/16 of a squared step, and the sum of each unit. Reads and writes whole
-    // vectors: 16 units of room after the last one.
+    // Rate: four rows of luma, `pitch` bytes apart, as units of 4 x 4 px. Adds to gains[slot * plane + unit], of
+    // the eight splits inside a unit, in 1/16 of a squared step; writes the sum of each unit. Whole vectors: 16
+    // units of room after the last one.
     void (*rate_units)(const std::uint8_t* luma, std::uint64_t pitch, std::uint32_t units, std::uint32_t* gains,
                        std::uint64_t plane, std::uint32_t* sums);
+    // Two rows of sums of units to the gains of splits of 2 x 2 units: of the upper and the lower pairs along x,
+    // of all pairs along y, and of the whole along x and along y. `half`: log2 of what a pair is divided by.
+    void (*rate_level)(const std::uint32_t* top, const std::uint32_t* low, std::uint32_t boxes,
+                       std::uint32_t half, std::uint32_t* const* out);
+    void (*add_u32)(const std::uint32_t* from, std::uint32_t n, std::uint32_t* to);
 };
 
 namespace baseline { const RowKernels& rows(); extern const RelevanceRows relevance_rows; }

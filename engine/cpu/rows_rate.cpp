@@ -80,14 +80,14 @@ void unit_of(const std::uint8_t* luma, std::uint64_t pitch, std::uint32_t* gains
             }
         return std::uint32_t(total) * 16u / std::uint32_t(w * h);
     };
-    gains[0] = gain_of(2, 1, false);
-    gains[plane] = gain_of(1, 2, true);
-    gains[2 * plane] = gain_of(2, 2, false);
-    gains[3 * plane] = gain_of(2, 2, true);
-    gains[4 * plane] = gain_of(4, 2, false);
-    gains[5 * plane] = gain_of(2, 4, true);
-    gains[6 * plane] = gain_of(4, 4, false);
-    gains[7 * plane] = gain_of(4, 4, true);
+    gains[0] += gain_of(2, 1, false);
+    gains[plane] += gain_of(1, 2, true);
+    gains[2 * plane] += gain_of(2, 2, false);
+    gains[3 * plane] += gain_of(2, 2, true);
+    gains[4 * plane] += gain_of(4, 2, false);
+    gains[5 * plane] += gain_of(2, 4, true);
+    gains[6 * plane] += gain_of(4, 4, false);
+    gains[7 * plane] += gain_of(4, 4, true);
     *sum = std::uint32_t(sum_of(0, 0, 4, 4));
 }
 
@@ -142,12 +142,38 @@ void rate_units(const std::uint8_t* luma, std::uint64_t pitch, std::uint32_t uni
             square(V(sub_epi32)(wide_up, wide_low)),
         };
         const VECTOR sum = add(wide_up, wide_low);
-        for (int slot = 0; slot < 8; ++slot)
-            std::memcpy(gains + std::uint64_t(slot) * plane + unit, &gain[slot], sizeof sum);
+        for (int slot = 0; slot < 8; ++slot) {
+            std::uint32_t* to = gains + std::uint64_t(slot) * plane + unit;
+            const VECTOR total = add(load<VECTOR>(to), gain[slot]);
+            std::memcpy(to, &total, sizeof total);
+        }
         std::memcpy(sums + unit, &sum, sizeof sum);
     }
 #endif
     for (; unit < units; ++unit) unit_of(luma + 4ull * unit, pitch, gains + unit, plane, sums + unit);
+}
+
+void rate_level(const std::uint32_t* top, const std::uint32_t* low, std::uint32_t boxes, std::uint32_t half,
+                std::uint32_t* const* out)
+{
+    const auto square = [](std::uint32_t a, std::uint32_t b) {
+        const std::int32_t d = std::int32_t(a - b);
+        return std::uint32_t(d * d);
+    };
+    std::uint32_t *upper = out[0], *lower = out[1], *down = out[2], *across = out[3], *along = out[4];
+    for (std::uint32_t i = 0; i < boxes; ++i) {
+        const std::uint32_t a = top[2 * i], b = top[2 * i + 1], c = low[2 * i], d = low[2 * i + 1];
+        upper[i] = square(a, b) >> half;
+        lower[i] = square(c, d) >> half;
+        across[i] = square(a + c, b + d) >> (half + 1);
+        along[i] = square(a + b, c + d) >> (half + 1);
+    }
+    for (std::uint32_t i = 0; i < 2 * boxes; ++i) down[i] = square(top[i], low[i]) >> half;
+}
+
+void add_u32(const std::uint32_t* from, std::uint32_t n, std::uint32_t* to)
+{
+    for (std::uint32_t i = 0; i < n; ++i) to[i] += from[i];
 }
 
 }  // namespace foveate::cpu::FOVEATE_ISA

@@ -10,10 +10,12 @@ namespace foveate {
 
 void plan_rates(LayoutPlan& plan, const LayoutSpec& spec, const RateShape& rates)
 {
-    require(rates.cell == plan.cell, "layout: cell", plan.cell, std::to_string(rates.cell) + ", as of the rates",
+    require(rates.cell == plan.cell * rates.scale, "layout: cell", plan.cell,
+            std::to_string(rates.cell / rates.scale) + ", as of the rates",
             "Make the rates with the same model or cell.");
     plan.rows = rates.budget;
-    plan.step_max = rates.max_rate << FIXED_BITS;
+    plan.scale = rates.scale;
+    plan.step_max = rates.max_rate * rates.scale << FIXED_BITS;
     plan.fixations = 0;
     for (std::uint32_t i = 0; i < plan.image_count; ++i) {
         const CellGrid& grid = rates.grids[i];

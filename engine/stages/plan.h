@@ -24,14 +24,15 @@ std::uint32_t pyramid_levels(std::uint32_t width, std::uint32_t height, Edge edg
 
 // stages/rate.cpp
 std::vector<CellGrid> cell_grids(const char* stage, Sizes sizes, std::uint32_t cell);
-RatePlan plan_rate(const Image& image, const RateSpec& spec, const Rates* previous);
+// `fixed`: the cells are given, by relevance, and cannot be made larger to fit a budget.
+RatePlan plan_rate(const Image& image, const RateSpec& spec, const Rates* previous, bool fixed = false);
 void check_relevance(const RatePlan& plan, const Relevance& relevance);  // of the same cells
 
 // stages/layout.cpp, with one file for each kind
 // What the kind `rate` needs to know of rates, made or yet to be made.
 struct RateShape {
     std::vector<CellGrid> grids;
-    std::uint32_t cell, budget, max_rate;
+    std::uint32_t cell, budget, max_rate, scale;
 };
 LayoutPlan plan_layout(Sizes sizes, const LayoutSpec& spec, const RateShape* rates = nullptr);
 void plan_rates(LayoutPlan& plan, const LayoutSpec& spec, const RateShape& rates);

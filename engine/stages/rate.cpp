@@ -13,6 +13,8 @@ namespace foveate {
 
 namespace {
 
+constexpr std::uint32_t CELL_MAX = limits::PATCH * limits::MERGE;
+constexpr std::uint32_t SCALE_MAX = 8;         // 16 cells of 8 px a texel: what three bits of a code can say
 constexpr double NOISE = 2;                    // of a camera, in steps of 8-bit luma: one sigma
 constexpr std::uint64_t CELLS_MAX = 1u << 24;  // of a call: what one buffer of slopes can hold on every device
 
@@ -21,14 +23,17 @@ std::uint64_t blocks_of(const CellGrid& grid, std::uint32_t edge)
     return std::uint64_t((grid.columns + edge - 1) / edge) * ((grid.rows + edge - 1) / edge);
 }
 
+bool fits(std::span<const CellGrid> grids, std::uint32_t edge, std::uint64_t budget)
+{
+    for (const CellGrid& grid : grids)
+        if (blocks_of(grid, edge) > budget) return false;
+    return true;
+}
+
+// The smallest block that leaves three quarters of the budget to splits.
 std::uint32_t edge_for(std::span<const CellGrid> grids, std::uint32_t budget)
 {
-    for (const std::uint32_t edge : {4u, 8u}) {
-        bool roomy = true;
-        for (const CellGrid& grid : grids) roomy = roomy && 4 * blocks_of(grid, edge) <= budget;
-        if (roomy) return edge;
-    }
-    return 16;
+    return fits(grids, 4, budget / 4) ? 4 : fits(grids, 8, budget / 4) ? 8 : 16;
 }
 
 // A block's gains, weighted with 65535 / 65536, must stay below 2^32; half of that leaves room for hysteresis.
@@ -54,8 +59,8 @@ void check_previous(const RatePlan& plan, const Rates& previous)
 
 std::vector<CellGrid> cell_grids(const char* stage, Sizes sizes, std::uint32_t cell)
 {
-    require(cell >= 1 && cell <= limits::PATCH * limits::MERGE, std::string(stage) + ": cell", cell,
-            "1.." + std::to_string(limits::PATCH * limits::MERGE) + " px");
+    require(cell >= 1 && cell <= CELL_MAX, std::string(stage) + ": cell", cell,
+            "1.." + std::to_string(CELL_MAX) + " px");
     std::vector<CellGrid> grids;
     std::uint64_t first = 0;
     for (const auto& [width, height] : sizes) {
@@ -80,7 +85,7 @@ void check_relevance(const RatePlan& plan, const Relevance& relevance)
             "Make it from the same images with the same model or cell.");
 }
 
-RatePlan plan_rate(const Image& image, const RateSpec& spec, const Rates* previous)
+RatePlan plan_rate(const Image& image, const RateSpec& spec, const Rates* previous, bool fixed)
 {
     require(spec.budget >= 1 && spec.budget <= limits::IMAGE_TOKENS, "rate: budget", spec.budget,
             "1.." + std::to_string(limits::IMAGE_TOKENS) + " tokens");
@@ -91,21 +96,25 @@ RatePlan plan_rate(const Image& image, const RateSpec& spec, const Rates* previo
     plan.sizes = image_sizes(image);
     plan.grids = cell_grids("rate", plan.sizes, spec.cell);
     plan.budget = spec.budget;
+    std::uint32_t cell = spec.cell;
+    if (spec.max_rate == 0 && !fixed)
+        for (; !fits(plan.grids, 16, spec.budget) && plan.scale < SCALE_MAX && 2 * cell <= CELL_MAX; plan.scale *= 2)
+            plan.grids = cell_grids("rate", plan.sizes, cell *= 2);
     const std::uint32_t edge = spec.max_rate ? spec.max_rate : edge_for(plan.grids, spec.budget);
     auto& params = plan.params;
     params.image_count = std::uint32_t(plan.sizes.size());
     params.cell_count = plan.grids.back().first + plan.grids.back().columns * plan.grids.back().rows;
-    params.cell = spec.cell;
+    params.cell = cell;
     params.max_log2 = std::uint32_t(std::countr_zero(edge));
     params.square = spec.square;
-    params.shift = spec.cell <= 128 ? 4 : spec.cell <= 256 ? 2 : 0;
+    params.shift = cell <= 128 ? 4 : cell <= 256 ? 2 : 0;
     params.hysteresis = previous ? std::uint32_t(std::lround(spec.hysteresis * 256)) : 0;
     params.hold = params.hysteresis > 0;
     params.steady = previous && spec.steady;
     const double variance = NOISE * NOISE * double(1u << params.shift);
     params.noise_slope = float(256 * variance);
-    params.noise_rest = float(128 * variance * variance * spec.cell * spec.cell);
-    params.drop = drop_for(edge * spec.cell, params.shift, params.hold);
+    params.noise_rest = float(128 * variance * variance * cell * cell);
+    params.drop = drop_for(edge * cell, params.shift, params.hold);
     params.element = std::uint32_t(image.element);
     params.channels = image.channels;
     for (const CellGrid& grid : plan.grids) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <bit>
 
 #include "engine/vulkan/stages.h"
 
@@ -27,7 +28,8 @@ Layout VulkanBackend::layout(Record& record, const LayoutPlan& plan, const Rates
         if (!plan.gaze.empty()) gaze = recording.upload(plan.gaze.data(), plan.gaze.size() * sizeof plan.gaze[0]);
         params.token_count = plan.rows;
         params.span_count = plan.image_count;
-        params.cell = plan.cell;
+        params.cell = plan.cell * plan.scale;
+        params.scale_log2 = std::uint32_t(std::countr_zero(plan.scale));
         const Binding bindings[] = {{"Grids", grids.get()},
                                     {"Gaze", gaze.get()},
                                     {"Codes", codes.get()},

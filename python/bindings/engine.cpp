@@ -259,6 +259,7 @@ void bind_values(nb::module_& module)
         .def_ro("cell", &Rates::cell)
         .def_ro("budget", &Rates::budget)
         .def_ro("max_rate", &Rates::max_rate)
+        .def_ro("scale", &Rates::scale)
         .def_ro("square", &Rates::square)
         .def_prop_ro("grid_sizes",
                      [](const Rates& self) {

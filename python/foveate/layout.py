@@ -153,7 +153,7 @@ def layout(image, *, kind: Kind = "grid", budget: int | None = None, model=None,
     engine = engine_of(engine)
     core = engine._open()
     if cell is None:
-        cell = rates.cell if kind == "rate" and rates is not None and model is None else preset_of(model).cell
+        cell = rates.cell // rates.scale if kind == "rate" and rates is not None and model is None else preset_of(model).cell
     if isinstance(image, (Image, Pyramid)):
         sizes = (image.image if isinstance(image, Pyramid) else image).sizes
     elif getattr(image, "ndim", 0) >= 2 and image.shape[-1] != 2:

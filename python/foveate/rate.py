@@ -54,7 +54,7 @@ class Rates:
 
     @property
     def cell(self) -> int:
-        """Px of a cell's edge."""
+        """Px of a cell's edge: scale times patch * merge."""
         return self._core.cell
 
     @property
@@ -66,6 +66,11 @@ class Rates:
     def max_rate(self) -> int:
         """Cells of a block's edge: the coarsest rate."""
         return self._core.max_rate
+
+    @property
+    def scale(self) -> int:
+        """Px a texel of the finest token: 1, or a power of two where only larger cells fit the budget."""
+        return self._core.scale
 
     @property
     def rates(self) -> RateSet:
@@ -106,7 +111,8 @@ def rate(image, *, relevance: Relevance | None = None, budget: int | None = None
         rates: "vrs": the sides of a token differ by one doubling at most, as hardware's rates; "square": squares
             only, and up to two rows of padding.
         max_rate: cells of a block's edge, 1, 2, 4, 8 or 16; None: the smallest of 4, 8 and 16 whose blocks are a
-            quarter of the budget or less.
+            quarter of the budget or less. Where even blocks of 16 are more than the budget, and no relevance has
+            fixed the cells, their edge is doubled until they are not.
         previous: the Rates of the frame before, whose splits are kept where that costs little.
         hysteresis: 0..1, by how much a split of `previous` is preferred.
         smooth: with previous: smooth what noise does to the detail of a still scene.

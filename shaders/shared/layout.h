@@ -80,7 +80,7 @@ struct LayoutParams
     uint token_count;       // rows over the whole batch; rate: rows of each image
     uint span_count;        // rate: images
     uint cell;              // rate: px a cell's edge
-    uint pad0;
+    uint scale_log2;        // rate: log2 of the px a texel of the finest token
 };
 
 // Where column `index` of `count` begins in an extent: integers only, so neighbours share their edge.

@@ -211,7 +211,7 @@ void canaries()
             span.w = span.h = 65536;
             const Ref<vulkan::Buffer> spans = record->upload(&span, sizeof span);
             const Ref<vulkan::Buffer> tokens = record->buffer(vulkan::Use::device, 2 * sizeof(Token));
-            const shared::LayoutParams params{.token_count = 1, .span_count = 1, .cell = 0, .pad0 = 0};
+            const shared::LayoutParams params{.token_count = 1, .span_count = 1, .cell = 0, .scale_log2 = 0};
             const vulkan::Binding bindings[] = {{"Spans", spans.get()}, {"Cells"}, {"Tokens", tokens.get()}};
             record->dispatch(program, vulkan::bytes_of(params), bindings,
                              {1, 1, 1});  // no barrier after the copy

@@ -282,7 +282,13 @@ def rate(planes, budget=273, cell=16, max_rate=4, **options):
     return codes
 
 
-def rows(codes, size, cell, budget, gazes_px=(), image=0):
+def auto_scale(sizes, cell, budget):
+    """By how much cells are enlarged so that blocks of 16 x 16 fit the budget."""
+    return next(s for s in (1, 2, 4, 8) if s == 8 or 2 * s * cell > 512 or
+                all(blocks(size, s * cell, 16) <= budget for size in sizes))
+
+
+def rows(codes, size, cell, budget, gazes_px=(), image=0, scale=1):
     """layout kind "rate": a token for each cell that is the top left one of its footprint, in raster order."""
     result = []
     points = [[int(np.floor(2 * v + 0.5)) for v in point] for point in gazes_px]
@@ -293,8 +299,8 @@ def rows(codes, size, cell, budget, gazes_px=(), image=0):
                 continue
             row = np.zeros((), TOKEN)
             row["x"], row["y"], row["w"], row["h"] = (v * cell * ONE for v in (x, y, w, h))
-            row["inv_w"], row["inv_h"] = 1.0 / (w * ONE), 1.0 / (h * ONE)
-            row["rate"], row["valid"] = value, 1
+            row["inv_w"], row["inv_h"] = 1.0 / (w * scale * ONE), 1.0 / (h * scale * ONE)
+            row["rate"], row["valid"] = code(w * scale, h * scale), 1
             centre = (2 * x + w) * cell, (2 * y + h) * cell             # half px
             away = [sum((p - q) ** 2 for p, q in zip(point, centre, strict=True)) for point in points]
             row["fixation"] = away.index(min(away)) if away else 0
