@@ -2,7 +2,7 @@
 """`foveate bench scaling`: how the time of each stage grows with the image, against one bare read of it.
 
 The same 273 tokens of Qwen3-VL at every size: its 32 px cells tile these squares, and 64 Mpx make 256 blocks of
-16 x 16 of them, where the 28 px cells of Qwen2.5-VL would make 361, more than there are tokens.
+16 x 16 of them, where the 28 px cells of Qwen2.5-VL would make 361, more than there are tokens, and so be doubled.
 """
 
 import argparse
