@@ -68,10 +68,11 @@ test-long:           ## everything, the slow tests too
 	    VK_DRIVER_FILES="$$icd" VK_ICD_FILENAMES="$$icd" $(CTEST) --test-dir build/dev --timeout 3600; done; \
 	$(PY) -m pytest -q $(ARGS)
 
-bench:               ## speed against what a user would use instead; quality of every layout
+bench:               ## speed against what a user would use instead; time against size; quality of every layout
 	@$(READY) test
 	@. .cache/env.sh; export VK_DRIVER_FILES="$$FOVEATE_ICD_LAVAPIPE:$$FOVEATE_ICD_SWIFTSHADER"; \
 	export VK_ICD_FILENAMES="$$VK_DRIVER_FILES"; $(PY) -m foveate bench --out docs/measured $(ARGS)
+	@$(PY) -m foveate bench scaling --out docs/measured
 	@$(PY) -m foveate bench quality --out docs/measured >/dev/null
 	@$(PY) tools/measured.py
 

@@ -217,6 +217,8 @@ def broken_files(folder):
     (["encode", "photo.png", "--layout", "grid", "--overlay", "o.png", "--show", "rates"],
      "encode: show: got rates with --layout grid, expected tokens or seen. Only --layout rate has rates and"),
     (["doctor", "--need", "luck"], "doctor: need: got luck, expected vulkan, torch or pillow."),
+    (["bench", "--case", "dishes"], "bench: case: got dishes, expected one of pyramid, grid, rate, terms, tiles,"),
+    (["bench", "scaling", "--side", "48"], "bench: side: got 48, expected a multiple of 32, 32..8192 px."),
     (["bench", "quality", "--share", "1.5"], "bench: share: got 1.5, expected above 0 and at most 1."),
     (["bench", "quality", "--budget", "0"], "bench: budget: got 0, expected 1 or more tokens."),
     (["bench", "quality", "--image", "no"], "bench: image: got no, expected the name of a bundled picture, as coffee."),

@@ -1,20 +1,50 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Puts the table of docs/measured/cpu.md between the markers of README.md."""
+"""Puts what docs/measured holds between the markers of README.md: the table without floors and software GPUs."""
 
+import json
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+MEASURED = ROOT / "docs/measured"
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
+LONG = ("memory floor: ", "foveate, Vulkan on ")     # rows for docs/measured/cpu.md only
+
+
+def table():
+    text = (MEASURED / "cpu.md").read_text().split("\n\n", 2)[2]
+    return "".join(line for line in text.splitlines(keepends=True) if not any(f"| {word}" in line for word in LONG))
+
+
+def quality():
+    """What the proof of quality.json says, in a paragraph; nothing where it is not measured."""
+    if not (MEASURED / "quality.json").exists():
+        return ""
+    found = json.loads((MEASURED / "quality.json").read_text())
+    titles = {row["policy"]: row["title"] for row in found["medians"]}
+    lines = {(line["share"], line["ours"], line["other"]): line for line in found["proof"]}
+    said = []
+    for share, ours, others in ((0.25, "rate", ("grid",)), (0.5, "rate", ("grid",)),
+                                (0.25, "rate gaze", ("grid", "random", "rings"))):
+        for other in others:
+            if line := lines.get((share, ours, other)):
+                weighted = ", gaze-weighted" if "gaze" in line["key"] else ""
+                said.append(f"- {share:.0%} of the cells, {titles[ours]}{weighted}: {line['median_gain']:+.2f} dB over "
+                            f"{titles[other]}{' by bilinear' if 'bilinear' in line['other_key'] else ''}, better on "
+                            f"{line['won']} of {line['images']} images")
+    return f"[Quality](docs/measured/quality.md), medians of PSNR:\n\n{chr(10).join(said)}\n\n" if said else ""
+
+
+def block():
+    scaling = "Time from 0.25 to 64 Mpx: [scaling](docs/measured/scaling.md). "
+    there = (MEASURED / "scaling.md").exists()
+    return f"{table()}\n{quality()}{scaling if there else ''}GPU: not measured on a GPU yet.\n"
 
 
 def main():
-    text = (ROOT / "docs/measured/cpu.md").read_text()
-    table = text.split("\n\n", 2)[2]
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n{table}\nGPU: not measured on a GPU yet.\n{END}{after}")
+    readme.write_text(f"{before}{BEGIN}\n{block()}{END}{rest.split(END)[1]}")
 
 
 if __name__ == "__main__":
