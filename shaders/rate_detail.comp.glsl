@@ -6,7 +6,7 @@
 #include "shared/rate.h"
 
 PARAMS(RateParams);
-layout(local_size_x = 64) in;
+layout(local_size_x = 32) in;
 layout(std430, binding = 0) readonly buffer Grids { CellGrid grids[]; };
 layout(std430, binding = 1) readonly buffer RateImages { RateImage rate_images[]; };
 layout(std430, binding = 2) readonly buffer Luma { uint luma[]; };
@@ -85,7 +85,7 @@ void main()
         uint across = ((x1 - 1u) >> log2_w) - (x0 >> log2_w) + 1u;
         uint boxes = across * (((y1 - 1u) >> log2_h) - (y0 >> log2_h) + 1u);
         uint sum = 0u;
-        for (uint box = lane; box < boxes; box += 64u) {
+        for (uint box = lane; box < boxes; box += 32u) {
             uint x = ((x0 >> log2_w) + box % across) << log2_w;
             uint y = ((y0 >> log2_h) + box / across) << log2_h;
             uint gain = gain_of(source, x, y, log2_w, log2_h, along_y);

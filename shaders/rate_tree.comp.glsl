@@ -6,7 +6,7 @@
 #include "shared/rate.h"
 
 PARAMS(RateParams);
-layout(local_size_x = 64) in;
+layout(local_size_x = 32) in;
 layout(std430, binding = 0) readonly buffer Grids { CellGrid grids[]; };
 layout(std430, binding = 1) readonly buffer RateImages { RateImage rate_images[]; };
 layout(std430, binding = 2) readonly buffer Detail { uint detail[]; };
@@ -23,9 +23,9 @@ layout(std430, binding = 6) writeonly buffer Slopes { uint slopes[]; };
 shared uint places[RATE_NODES];     // flags, then x and y in the block, and the logarithms of the sides
 shared uint sums[RATE_NODES];       // gains of the live subtree
 shared uint counts[RATE_NODES];     // tokens it adds
-shared uint best_slope[64];
-shared uint best_order[64];
-shared uint best_node[64];
+shared uint best_slope[32];
+shared uint best_order[32];
+shared uint best_node[32];
 
 uint child_of(uint node, uint k) { return p.square != 0u ? 4u * node - 2u + k : 2u * node + k; }
 uint parent_of(uint node) { return p.square != 0u ? (node + 2u) / 4u : node / 2u; }
@@ -104,7 +104,7 @@ void prune(CellGrid grid, uvec2 origin, uint nodes)
         uint slope = 0xffffffffu;
         uint order = 0xffffffffu;
         uint weakest = 0u;
-        for (uint node = lane; node < nodes; node += 64u) {
+        for (uint node = lane; node < nodes; node += 32u) {
             if ((places[node] & LIVE) == 0u) continue;
             precise float ratio = float(sums[node]) * inverse[counts[node]];
             uint bits = floatBitsToUint(ratio);
@@ -118,7 +118,7 @@ void prune(CellGrid grid, uvec2 origin, uint nodes)
         best_order[lane] = order;
         best_node[lane] = weakest;
         barrier();
-        for (uint i = 0u; i < 64u; ++i) {
+        for (uint i = 0u; i < 32u; ++i) {
             if (best_slope[i] > slope || (best_slope[i] == slope && best_order[i] >= order)) continue;
             slope = best_slope[i];
             order = best_order[i];
@@ -133,7 +133,7 @@ void prune(CellGrid grid, uvec2 origin, uint nodes)
                 sums[node] -= sums[weakest];
                 counts[node] -= counts[weakest];
             }
-        for (uint node = weakest + lane; node < nodes; node += 64u) {
+        for (uint node = weakest + lane; node < nodes; node += 32u) {
             if ((places[node] & LIVE) == 0u) continue;
             uint up = node;
             while (up > weakest) up = parent_of(up);
@@ -157,14 +157,14 @@ void main()
     uint levels = p.square != 0u ? p.max_log2 : 2u * p.max_log2;
     uint nodes = 1u;
     for (uint level = 0u; level < levels; ++level) nodes = child_of(nodes, 0u);
-    for (uint node = lane; node < nodes; node += 64u) {
+    for (uint node = lane; node < nodes; node += 32u) {
         places[node] = node == 1u ? p.max_log2 << 10 | p.max_log2 << 13 | LIVE : 0u;
         sums[node] = 0u;
         counts[node] = 0u;
     }
     barrier();
     for (uint first = 1u; first < nodes; first = child_of(first, 0u)) {
-        for (uint node = first + lane; node < child_of(first, 0u); node += 64u)
+        for (uint node = first + lane; node < child_of(first, 0u); node += 32u)
             if ((places[node] & LIVE) != 0u) grow(grid, node, origin);
         barrier();
     }

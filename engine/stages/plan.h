@@ -32,7 +32,7 @@ void check_relevance(const RatePlan& plan, const Relevance& relevance);  // of t
 // What the kind `rate` needs to know of rates, made or yet to be made.
 struct RateShape {
     std::vector<CellGrid> grids;
-    std::uint32_t cell, budget, max_rate, scale;
+    std::uint32_t cell = 1, budget = 1, max_rate = 1, scale = 1;
 };
 LayoutPlan plan_layout(Sizes sizes, const LayoutSpec& spec, const RateShape* rates = nullptr);
 void plan_rates(LayoutPlan& plan, const LayoutSpec& spec, const RateShape& rates);

@@ -9,16 +9,8 @@ namespace foveate::vulkan {
 
 VulkanBackend::VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget)
     : device_(new Device(choose_adapter(device_selector), memory_budget, static_cast<Backend*>(this))),
-      recorder_(new Recorder(device_))
+      recorder_(new Recorder(device_)), programs_(std::make_unique<Programs>(*device_))
 {
-    PipelineCache cache(*device_, shaders());
-    for (const Shader& shader : shaders())
-        for (const std::uint32_t windows : {1u, WINDOWS}) {
-            programs_.push_back(std::make_unique<Program>(*device_, shader, windows, cache.handle()));
-            if (!programs_.back()->looks_through("Pixels0")) break;  // reads neither pixels nor levels
-        }
-    cache.save();
-
     const Adapter& adapter = device_->adapter();
     caps_.backend = "vulkan";
     caps_.device = adapter.name;
@@ -42,7 +34,7 @@ Counters VulkanBackend::counters() const
 {
     Counters counters;
     counters.records = recorder_->records;
-    counters.pipelines_created = programs_.size();
+    counters.pipelines_created = programs_->count();
     counters.image_copies = image_copies_;
     counters.host_waits = recorder_->waits;
     counters.memory_used = device_->memory.used();
@@ -69,16 +61,17 @@ Ref<Block> VulkanBackend::upload(Record& record, const void* data, std::uint64_t
     return recording(record).upload(data, size);
 }
 
-void VulkanBackend::finish(Record& record) { recording(record).finish(); }
+void VulkanBackend::finish(Record& record)
+{
+    recording(record).finish();
+    programs_->save();
+}
 
 const Program& VulkanBackend::program(const char* name, const Buffer* pixels, const Buffer* levels) const
 {
     const auto fits_one = [](const Buffer* buffer) { return !buffer || buffer->size() <= WINDOW; };
     const std::uint32_t windows = fits_one(pixels) && fits_one(levels) ? 1 : WINDOWS;
-    for (const auto& program : programs_)
-        if (std::strcmp(program->name(), name) == 0 && program->windows() == windows) return *program;
-    fail(ErrorKind::unsupported, std::string("Engine: shader ") + name, "none", "one in this build",
-         "Build foveate again.");
+    return programs_->get(name, windows);
 }
 
 VulkanRecord& VulkanBackend::recording(Record& record) const

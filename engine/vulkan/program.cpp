@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/vulkan/program.h"
 
-#include <algorithm>
+#include <cstring>
 
 namespace foveate::vulkan {
 
@@ -64,9 +64,25 @@ Program::Program(const Device& device, const Shader& shader, std::uint32_t windo
     pipeline_ = Owned<VkPipeline>(device.handle(), device.vk.DestroyPipeline.call, pipeline);
 }
 
-bool Program::looks_through(const char* block) const
+const Program& Programs::get(const char* name, std::uint32_t windows)
 {
-    return std::ranges::any_of(reflection_.slots, [&](const Slot& slot) { return slot.name == block; });
+    const std::lock_guard lock(mutex_);
+    for (const auto& program : made_)
+        if (std::strcmp(program->name(), name) == 0 && program->windows() == windows) return *program;
+    for (const Shader& shader : shaders()) {
+        if (std::strcmp(shader.name, name) != 0) continue;
+        made_.push_back(std::make_unique<Program>(device_, shader, windows, cache_.handle()));
+        ++count_;
+        return *made_.back();
+    }
+    fail(ErrorKind::unsupported, std::string("Engine: shader ") + name, "none", "one in this build",
+         "Build foveate again.");
+}
+
+void Programs::save()
+{
+    const std::uint64_t count = count_;
+    if (saved_.exchange(count) != count) cache_.save();
 }
 
 }  // namespace foveate::vulkan

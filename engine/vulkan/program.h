@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // A compute pipeline with everything reflection says of it, and the cache that keeps compiled ones on disk.
-// Programs are made with the backend, never for a request: some drivers leak a little with each.
+// Each program is made once, when a stage first needs it: a call that needs none of them waits for none.
 #pragma once
 
+#include <atomic>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/vulkan/device.h"
 #include "engine/vulkan/spirv.h"
@@ -27,7 +31,6 @@ public:
     const char* name() const { return name_; }
     std::uint32_t windows() const { return windows_; }
     const Reflection& reflection() const { return reflection_; }
-    bool looks_through(const char* block) const;
     std::uint32_t invocations() const
     {
         return reflection_.local[0] * reflection_.local[1] * reflection_.local[2];
@@ -60,6 +63,25 @@ private:
     std::string folder_, path_;           // empty: no cache on disk
     std::vector<std::byte> loaded_;
     Owned<VkPipelineCache> cache_;
+};
+
+// The programs of a backend. Safe from any thread.
+class Programs {
+public:
+    explicit Programs(const Device& device) : device_(device), cache_(device, shaders()) {}
+
+    // `windows`: 1, or all; made now where it is the first time.
+    const Program& get(const char* name, std::uint32_t windows);
+    std::uint64_t count() const { return count_; }
+    // Puts what was made since the last time into the cache on disk.
+    void save();
+
+private:
+    const Device& device_;
+    PipelineCache cache_;
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<Program>> made_;
+    std::atomic<std::uint64_t> count_{0}, saved_{0};
 };
 
 }  // namespace foveate::vulkan

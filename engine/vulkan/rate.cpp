@@ -56,8 +56,7 @@ Rates VulkanBackend::rate(Record& record, const Image& from, const Relevance* re
         block_rows = std::max(block_rows, plan.images[i].block_rows);
     }
 
-    const auto run = [&](const char* name, const Groups& groups, std::span<const Binding> bindings) {
-        const Program& program = this->program(name, pixels.get());
+    const auto run = [&](const Program& program, const Groups& groups, std::span<const Binding> bindings) {
         check_groups(program, groups);
         recording.begin_stage();
         recording.dispatch(program, bytes_of(params), bindings, groups);
@@ -70,15 +69,16 @@ Rates VulkanBackend::rate(Record& record, const Image& from, const Relevance* re
                                   {"Luma", luma.get()}};
     add_windows(bindings, PIXEL_WINDOWS, pixels.get());
     add_windows(bindings, LEVEL_WINDOWS, nullptr);
-    run("rate_luma", cover(program("rate_luma", pixels.get()), params.width_max, params.height_max, count), bindings);
-    run("rate_detail", {columns, rows, count},
+    const Program& find = program("rate_luma", pixels.get());
+    run(find, cover(find, params.width_max, params.height_max, count), bindings);
+    run(program("rate_detail"), {columns, rows, count},
         std::array<Binding, 6>{{{"Grids", grids.get()},
                                 {"RateImages", rate_images.get()},
                                 {"Luma", luma.get()},
                                 {"Before", before.get()},
                                 {"Detail", detail.get()},
                                 {"Slopes", slopes.get()}}});
-    run("rate_tree", {block_columns, block_rows, count},
+    run(program("rate_tree"), {block_columns, block_rows, count},
         std::array<Binding, 7>{{{"Grids", grids.get()},
                                 {"RateImages", rate_images.get()},
                                 {"Detail", detail.get()},
@@ -86,12 +86,12 @@ Rates VulkanBackend::rate(Record& record, const Image& from, const Relevance* re
                                 {"Previous", previous.get()},
                                 {"Inverse", inverse.get()},
                                 {"Slopes", slopes.get()}}});
-    run("rate_select", {count, 1, 1},
+    run(program("rate_select"), {count, 1, 1},
         std::array<Binding, 4>{{{"Grids", grids.get()},
                                 {"RateImages", rate_images.get()},
                                 {"Slopes", slopes.get()},
                                 {"Cuts", cuts.get()}}});
-    run("rate", cover(program("rate"), columns, rows, count),
+    run(program("rate"), cover(program("rate"), columns, rows, count),
         std::array<Binding, 4>{{{"Grids", grids.get()},
                                 {"Slopes", slopes.get()},
                                 {"Cuts", cuts.get()},

@@ -53,7 +53,7 @@ private:
 
     Ref<Device> device_;
     Ref<Recorder> recorder_;
-    std::vector<std::unique_ptr<Program>> programs_;
+    std::unique_ptr<Programs> programs_;
     Caps caps_;
     std::atomic<std::uint64_t> image_copies_{0};
 };

@@ -140,7 +140,7 @@ inline Made run(Backend& backend, const std::vector<ImageView>& views, const Spe
             rates = backend.rate(*record, pyramid.image, &relevance,
                                  plan_rate(pyramid.image, spec.rate, frame ? &last : nullptr));
         }
-        shape = {rates.grids, rates.cell, rates.budget, rates.max_rate};
+        shape = {rates.grids, rates.cell, rates.budget, rates.max_rate, rates.scale};
     }
     const LayoutPlan rows = plan_layout(sizes, spec.layout, rated ? &shape : nullptr);
     const Layout layout = backend.layout(*record, rows, rated ? &rates : nullptr);
