@@ -37,15 +37,17 @@ struct SampleParams         // 24 words
     uint pad0;
 };
 
-// The level a token is read from. A footprint on the level's own grid is one texel of it; any other takes
-// the coarsest level that still puts `taps` texels under the shorter edge.
+// The level a token is read from. A footprint whose sides are powers of two, on the grid of the shorter one, is
+// whole texels of that level: one, or a row of them. Any other takes the coarsest level that still puts `taps`
+// texels under the shorter edge.
 SHARED_FUNCTION uint sample_level(int x, int y, uint w, uint h, uint cell, uint taps, uint level_max)
 {
     uint step_x = w / cell;
     uint step_y = h / cell;
     uint step = min(step_x, step_y);
-    if (step_x == step_y && step >= FIXED_ONE && (step & (step - 1u)) == 0u && step * cell == w &&
-        step * cell == h && ((uint(x) | uint(y)) & (step - 1u)) == 0u)
+    uint longer = max(step_x, step_y);
+    if (step >= FIXED_ONE && (step & (step - 1u)) == 0u && (longer & (longer - 1u)) == 0u && step_x * cell == w &&
+        step_y * cell == h && ((uint(x) | uint(y)) & (step - 1u)) == 0u)
         return min(uint(find_msb(step)) - FIXED_BITS, level_max);
     uint ratio = step / taps;
     return ratio == 0u ? 0u : min(uint(find_msb(ratio)), level_max);

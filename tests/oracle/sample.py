@@ -11,8 +11,9 @@ ONE = 65536
 def level_of(token, cell, taps, level_max):
     """The level a token is read from: its own grid's, else the coarsest with `taps` texels under an edge."""
     x, y, w, h = (int(token[name]) for name in ("x", "y", "w", "h"))
-    step = min(w // cell, h // cell)
-    on_grid = step >= ONE and step & (step - 1) == 0 and w == h == step * cell and x % step == y % step == 0
+    step, longer = min(w // cell, h // cell), max(w // cell, h // cell)
+    whole = w % cell == h % cell == 0 and step & (step - 1) == longer & (longer - 1) == 0
+    on_grid = step >= ONE and whole and x % step == y % step == 0
     if on_grid:
         return min(step.bit_length() - 17, level_max)
     ratio = step // taps
