@@ -247,6 +247,19 @@ def test_small_budgets_have_larger_cells(engine):
 
 # Parity
 
+@pytest.mark.parametrize("cell", [4, 8, 12, 28])
+@pytest.mark.parametrize("width", [61, 125, 126, 127, 128])
+def test_parity_of_boxes_that_cells_cut(engine, cell, width):
+    """Boxes of 8 and 16 px over cells of less, of more, and over the edge of the image."""
+    image = random_image(width, 67, width, 0)
+    for max_rate in (8, 16):
+        least = truth.blocks((67, width), cell, max_rate)
+        for budget in (least + 9, least + 40):
+            rates = engine.rate(image, budget=budget, cell=cell, max_rate=max_rate)
+            want = truth.rate(planes_of(image), budget, cell, max_rate)
+            assert_same(np.asarray(rates.codes[0]), want, f"{max_rate} {budget}")
+
+
 @pytest.mark.parametrize("cell", [1, 3, 8, 16, 28])
 @pytest.mark.parametrize("rates", ["vrs", "square"])
 def test_parity(engine, cell, rates):

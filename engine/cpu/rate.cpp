@@ -110,28 +110,33 @@ public:
             nodes_[std::size_t(node.parent)].sum += node.sum;
             nodes_[std::size_t(node.parent)].added += node.added;
         }
-        for (Node& node : nodes_) node.slope = slope_of(node);
+        slopes_of_.clear();
+        for (const Node& node : nodes_) slopes_of_.push_back(slope_of(node));
         prune();
     }
 
 private:
     struct Node {
         Place at;
-        bool along_y, live;
+        bool along_y;
         std::int32_t parent;
         std::uint32_t end;         // descendants are the nodes up to here
         std::uint32_t sum, added;  // over its live subtree
         std::uint32_t order;
-        float slope;
     };
+    static constexpr std::uint32_t DEAD = ~0u;
 
-    float slope_of(const Node& node) const { return float(node.sum) * field_.plan.inverse[node.added]; }
+    // As bits: slopes are not negative, so they compare like whole numbers, and many at once.
+    std::uint32_t slope_of(const Node& node) const
+    {
+        return std::bit_cast<std::uint32_t>(float(node.sum) * field_.plan.inverse[node.added]);
+    }
 
     void grow(Place at, std::int32_t parent)
     {
         at = field_.inside(at);
         if (at.log2_w + at.log2_h == 0) return;
-        Node node{.at = at, .live = true, .parent = parent, .order = field_.order(at)};
+        Node node{.at = at, .parent = parent, .order = field_.order(at)};
         if (field_.plan.params.square) {
             node.sum = field_.gain(at, false);
         } else {
@@ -154,30 +159,27 @@ private:
     // Again and again the weakest link is cut, with all that hangs on it.
     void prune()
     {
-        float last = 0;
+        std::uint32_t last = 0;
         for (;;) {
+            std::uint32_t least = DEAD;
+            for (const std::uint32_t slope : slopes_of_) least = std::min(least, slope);
+            if (least == DEAD) return;
             std::size_t weakest = nodes_.size();
-            for (std::size_t i = 0; i < nodes_.size(); ++i) {
-                if (!nodes_[i].live) continue;
-                if (weakest == nodes_.size() || nodes_[i].slope < nodes_[weakest].slope ||
-                    (nodes_[i].slope == nodes_[weakest].slope && nodes_[i].order < nodes_[weakest].order))
+            for (std::size_t i = 0; i < nodes_.size(); ++i)
+                if (slopes_of_[i] == least && (weakest == nodes_.size() || nodes_[i].order < nodes_[weakest].order))
                     weakest = i;
-            }
-            if (weakest == nodes_.size()) return;
             const Node cut = nodes_[weakest];
-            last = std::max(last, cut.slope);
+            last = std::max(last, least);
             for (std::size_t i = weakest; i < cut.end; ++i) {
-                Node& node = nodes_[i];
-                if (!node.live) continue;
-                node.live = false;
-                slopes_[field_.slope_index(node.at)] =
-                    (std::bit_cast<std::uint32_t>(last) + 1) | (node.along_y ? RATE_AXIS_Y : 0);
+                if (slopes_of_[i] == DEAD) continue;
+                slopes_of_[i] = DEAD;
+                slopes_[field_.slope_index(nodes_[i].at)] = (last + 1) | (nodes_[i].along_y ? RATE_AXIS_Y : 0);
             }
             for (std::int32_t i = cut.parent; i >= 0; i = nodes_[std::size_t(i)].parent) {
                 Node& node = nodes_[std::size_t(i)];
                 node.sum -= cut.sum;
                 node.added -= cut.added;
-                node.slope = slope_of(node);
+                slopes_of_[std::size_t(i)] = slope_of(node);
             }
         }
     }
@@ -185,6 +187,7 @@ private:
     const Field& field_;
     std::uint32_t* slopes_;
     std::vector<Node> nodes_;
+    std::vector<std::uint32_t> slopes_of_;  // by node
 };
 
 // The splits that fit into what the budget leaves.

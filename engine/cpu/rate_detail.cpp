@@ -112,11 +112,12 @@ public:
         sums_.assign((at.grid.width >> log2_w) + 1, 0);
         cuts_.clear();
         const std::uint32_t w = 1u << log2_w;
-        for (std::uint32_t x = at.cell; x < at.grid.width + at.cell; x += at.cell) {
-            const std::uint32_t edge = std::min(x, at.grid.width), box = edge & ~(w - 1);
-            if (box == edge) continue;
-            const std::uint32_t right = std::min(box + w, at.grid.width) - edge;
-            cuts_.push_back({box >> log2_w, x / at.cell - 1, edge - box, right});
+        for (std::uint32_t x = 0; x < at.grid.width; x += w) {
+            const std::uint32_t end = std::min(x + w, at.grid.width), last = (end - 1) / at.cell;
+            if (x / at.cell == last && end == x + w) continue;
+            for (std::uint32_t cell = x / at.cell; cell <= last; ++cell)
+                cuts_.push_back({x >> log2_w, cell,
+                                 std::min(end, (cell + 1) * at.cell) - std::max(x, cell * at.cell)});
         }
     }
 
@@ -124,10 +125,8 @@ public:
     {
         rows.add_u32(found, std::uint32_t(sums_.size()), sums_.data());
         const std::uint32_t log2_n = log2_w_ + log2_h_;
-        for (const Cut& cut : cuts_) {
-            gains[cut.cell] += shared::rate_share(found[cut.box], log2_n, cut.left << log2_h_);
-            if (cut.right) gains[cut.cell + 1] += shared::rate_share(found[cut.box], log2_n, cut.right << log2_h_);
-        }
+        for (const Cut& cut : cuts_)
+            gains[cut.cell] += shared::rate_share(found[cut.box], log2_n, cut.wide << log2_h_);
     }
 
     void end(const CellRow& at, std::uint32_t* gains) const
@@ -139,8 +138,8 @@ public:
     }
 
 private:
-    struct Cut {                        // a box in two cells, or over the image's edge: px of its width in each
-        std::uint32_t box, cell, left, right;
+    struct Cut {                        // a box in several cells, or over the image's edge: px of its width in one
+        std::uint32_t box, cell, wide;
     };
     std::vector<std::uint32_t> sums_;
     std::vector<Cut> cuts_;
