@@ -28,8 +28,8 @@ def peers():
 
 def test_remarks():
     assert bench.remark({"ms": 1}) == ""
-    assert bench.remark({"db": 31.26, "asked_ratio": 3, "met": False}) == "31.3 dB, asked: 3 or more; not met"
-    assert bench.remark({"asked_ms": 2, "met": True}) == "asked: 2 ms or less; met"
+    assert bench.remark({"db": 31.26, "goal_ratio": 3, "met": False}) == "31.3 dB, goal: 3 or more; not met"
+    assert bench.remark({"goal_ms": 2, "met": True}) == "goal: 2 ms or less; met"
 
 
 def test_every_contender_gets_its_turn():
@@ -48,8 +48,8 @@ def test_table(monkeypatch, cpu):
     text = bench.markdown(result)
     assert asked == [60, 60, 15]
     assert "| 273 Qwen2.5-VL tokens by rate and gaze | foveate | 1.000 | 2.00 |  |" in text
-    assert "| OpenCV INTER_AREA, normalise, patchify | 1.000 | 2.00 | asked: 3 or more; not met |" in text
-    assert "8 px tiles, gaze and contrast | foveate | 1.000 | 2.00 | asked: 2 ms or less; met |" in text
+    assert "| OpenCV INTER_AREA, normalise, patchify | 1.000 | 2.00 | goal: 3 or more; not met |" in text
+    assert "8 px tiles, gaze and contrast | foveate | 1.000 | 2.00 | goal: 2 ms or less; met |" in text
     assert result["vulkan"] == [] and "Peak memory" not in text
 
 

@@ -153,7 +153,8 @@ def check_draw(engine, seed, rates="vrs"):
     assert not valid[valid.sum():].any() and valid[:valid.sum()].all()
     w, h = (table[:, 2:] // options["cell"]).T
     assert (np.maximum(w, h) <= 2 * np.minimum(w, h)).all() and (rates == "vrs" or (w == h).all())
-    assert np.array_equal(layout.rate[0][valid], [truth.code(a, b) for a, b in zip(w.tolist(), h.tolist())])
+    codes = [truth.code(a, b) for a, b in zip(w.tolist(), h.tolist(), strict=True)]
+    assert np.array_equal(layout.rate[0][valid], codes)
     return made, layout
 
 

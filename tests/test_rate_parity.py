@@ -169,9 +169,9 @@ def test_wrong_images(cpu):
         cpu.rate_tiles((0, 4), gaze=(0, 0))
     with pytest.raises(foveate.Error, match="rate: size: got 16385 x 4, expected"):
         cpu.rate_tiles((16385, 4), gaze=(0, 0))
-    with pytest.raises(foveate.Error, match="rate: image: got .*expected an image"):
+    with pytest.raises(foveate.Error, match=r"rate: image: got .*expected an image"):
         cpu.rate_tiles([(4, 4), (4,)], gaze=(0, 0))
-    with pytest.raises(foveate.Error, match="rate: image: got 1, expected 0..0"):
+    with pytest.raises(foveate.Error, match=r"rate: image: got 1, expected 0..0"):
         _ = cpu.rate_tiles((4, 4), gaze=(0, 0))[1]
     with pytest.raises(foveate.error.LimitError, match="rate: images: got 4097, expected at most 4096"):
         cpu.rate_tiles([(1, 1)] * 4097, gaze=(0, 0))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """rate over frames: a still scene keeps its tokens although the camera is noisy; a moved gaze settles."""
 
+import itertools
+
 import numpy as np
 import pytest
 from images import LONG
@@ -28,7 +30,7 @@ def noisy(frame, sigma=2.0):
 def flicker(frames):
     """Share of cells whose code changes, from each frame to the next."""
     codes = [np.asarray(rates.codes[0]) for rates in frames]
-    return [float((a != b).mean()) for a, b in zip(codes, codes[1:])]
+    return [float((a != b).mean()) for a, b in itertools.pairwise(codes)]
 
 
 def film(engine, gazes, sigma=2.0, content=True, budget=BUDGET, **options):

@@ -106,10 +106,10 @@ def measure(rounds, only=()):
         rows = race(case.runs, rounds if case.share == 1 else max(8, rounds // case.share))
         for name, asked in case.ratios.items():
             if name in rows:
-                rows[name] |= {"asked_ratio": asked, "met": rows[name]["ratio"] >= asked}
+                rows[name] |= {"goal_ratio": asked, "met": rows[name]["ratio"] >= asked}
         if case.most_ms is not None:
             first = rows[next(iter(rows))]
-            first |= {"asked_ms": case.most_ms, "met": first["ms"] <= case.most_ms}
+            first |= {"goal_ms": case.most_ms, "met": first["ms"] <= case.most_ms}
         for name, db in (case.db() if case.db else {}).items():
             rows[name]["db"] = db
         result["cases"].append({"title": case.title, "floor_bytes": case.floor_bytes,
@@ -126,11 +126,11 @@ def measure(rounds, only=()):
 
 
 def remark(row):
-    """What is asked of a row, whether it is so, and how near to the truth it comes."""
+    """The goal of a row, whether it is met, and how near to the truth it comes."""
     said = [f"{row['db']:.1f} dB"] if "db" in row else []
-    for key, wanted in (("asked_ratio", "{:g} or more"), ("asked_ms", "{:g} ms or less")):
+    for key, wanted in (("goal_ratio", "{:g} or more"), ("goal_ms", "{:g} ms or less")):
         if key in row:
-            said.append(f"asked: {wanted.format(row[key])}; {'met' if row['met'] else 'not met'}")
+            said.append(f"goal: {wanted.format(row[key])}; {'met' if row['met'] else 'not met'}")
     return ", ".join(said)
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many tokens an image deserves, by how much there is to see in it."""
 
+import itertools
+
 import numpy as np
 
 from .default import engine_of
@@ -66,7 +68,7 @@ def adaptive(images, *, budgets=BUDGETS, cuts=CUTS, engine=None) -> np.ndarray:
     cuts = [real("layout: cuts", cut) for cut in cuts]
     require(len(budgets) == len(cuts) + 1, "layout: budgets", f"{len(budgets)} budgets for {len(cuts)} cuts",
             "one budget more than cuts")
-    rising = all(a < b for a, b in zip(cuts, cuts[1:], strict=False)) and not any(cut != cut for cut in cuts)
+    rising = all(a < b for a, b in itertools.pairwise(cuts)) and not any(cut != cut for cut in cuts)
     require(rising, "layout: cuts", cuts, "rising numbers")
     return np.array(budgets)[np.searchsorted(cuts, complexity(images, engine=engine), side="right")]
 

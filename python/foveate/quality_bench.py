@@ -141,7 +141,7 @@ def measure_image(engine, label, image, gaze, share, budget):
 def compare(rows, share, ours, ours_key, other_key, other="grid", gain=None, often=None):
     """Ours against another policy over the images that both have: median of the differences and how often ours won.
 
-    gain, often: what is asked: the least median difference in dB, the least share of the images that ours won.
+    gain, often: what is goal: the least median difference in dB, the least share of the images that ours won.
     """
     table = {(row["image"], row["policy"]): row for row in rows if row["share"] == share}
     gains = [row[ours_key] - table[image, other][other_key] for (image, policy), row in table.items()
@@ -151,7 +151,7 @@ def compare(rows, share, ours, ours_key, other_key, other="grid", gain=None, oft
     median, won = statistics.median(gains), sum(gain > 0 for gain in gains)
     return {"share": share, "ours": ours, "key": ours_key, "other": other, "other_key": other_key,
             "images": len(gains), "won": won, "lost": sum(gain < 0 for gain in gains), "median_gain": median,
-            "asked_gain": gain, "asked_often": often,
+            "goal_gain": gain, "goal_often": often,
             "met": None if gain is None and often is None else
             (gain is None or median >= gain) and (often is None or won >= often * len(gains))}
 

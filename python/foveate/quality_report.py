@@ -20,13 +20,13 @@ def share_text(row):
     return f"{row['budget']} tokens" if row["share"] is None else f"{row['share']:.0%}"
 
 
-def asked(line):
+def goal(line):
     """Two cells of a table: what a comparison has to reach, and whether it does."""
     wanted = []
-    if line["asked_gain"] is not None:
-        wanted.append(f"{line['asked_gain']:+.1f} dB" if line["asked_gain"] else "no worse")
-    if line["asked_often"] is not None:
-        wanted.append(f"{line['asked_often']:.0%} won")
+    if line["goal_gain"] is not None:
+        wanted.append(f"{line['goal_gain']:+.1f} dB" if line["goal_gain"] else "no worse")
+    if line["goal_often"] is not None:
+        wanted.append(f"{line['goal_often']:.0%} won")
     return f"{', '.join(wanted)} | {'' if line['met'] is None else 'yes' if line['met'] else 'no'}"
 
 
@@ -37,11 +37,11 @@ def markdown(result):
              "dB of what the patches alone give back; 99 stands for 99 and above.", ""]
     if result["proof"]:
         lines += ["## Ours against the others", "", "Won and lost are images; the rest are equal.", "",
-                  "| share of cells | ours | against | median gain, dB | won | lost | asked | met |",
+                  "| share of cells | ours | against | median gain, dB | won | lost | goal | met |",
                   "|---:|---|---|---:|---:|---:|---|---|"]
         lines += [f"| {line['share']:.0%} | {titles[line['ours']]}, {WORDS[line['key']]} | {titles[line['other']]}, "
                   f"{WORDS[line['other_key']]} | {line['median_gain']:+.2f} | {line['won']} of {line['images']} | "
-                  f"{line['lost']} | {asked(line)} |" for line in result["proof"]]
+                  f"{line['lost']} | {goal(line)} |" for line in result["proof"]]
         lines.append("")
     lines += ["## Medians", "", "| share of cells | policy | tokens of budget | nearest | nearest, gaze | bilinear | "
               "bilinear, gaze | SSIM |", "|---:|---|---:|---:|---:|---:|---:|---:|"]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """layout: logpolar and cortical, from their definitions. Lengths in px, angles in rad."""
 
+import itertools
 import math
 
 import numpy as np
@@ -62,7 +63,7 @@ class Region:
         first = min((n - h) % TURN for n, h in cuts)
         marks = [m for m in marks if m >= first] + [m + TURN for m in marks if m < first] + [first + TURN]
         found = []
-        for a, b in zip(marks[:-1], marks[1:], strict=True):
+        for a, b in itertools.pairwise(marks):
             middle = (a + b) / 2
             open_ = all(radius * math.cos(middle - n) <= d for n, d in zip(normals, self.planes[:, 2], strict=True))
             if open_ and b - a > 1e-9:
@@ -154,7 +155,7 @@ def cortical_spots(region, profile, a, count):
         r = edges[bin_] + (edges[bin_ + 1] - edges[bin_]) * share
         arcs = region.arcs(r) or region.arcs(radius[bin_])
         left = math.modf((rank + 0.5) * GOLDEN)[0] * sum(length for _, length in arcs)
-        for begin, length in arcs:
+        for begin, length in arcs:  # noqa: B007 - the one it stops at is used below
             if left < length:
                 break
             left -= length
@@ -176,7 +177,7 @@ def polar(kind, size, gazes=((0.5, 0.5),), budget=273, cell=16, foveated=None, i
         spots = (logpolar_spots if kind == "logpolar" else cortical_spots)(region, profile, a, int(count))
         for dx, dy, side in spots:
             step = math.floor(max(cell, min(side, max(size))) * ONE / cell + 0.5)
-            centre = np.clip(region.gaze + (dx, dy), 0, region.size)
+            centre = np.clip(region.gaze + np.array((dx, dy)), 0, region.size)
             corner = np.floor(centre * ONE + 0.5).astype(int) - step * cell // 2
             corner = np.where(region.mirror, region.size * ONE - corner - step * cell, corner)
             rows.append(token(*corner, step * cell, step * cell, size, cell, fixation))

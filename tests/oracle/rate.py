@@ -244,7 +244,7 @@ def hull(roots):
     and the first left out."""
     splits = sorted((s for root in roots for s in root.splits()), key=lambda s: -s.slope)
     total, found = len(roots), [len(roots)]
-    for split, after in zip(splits, splits[1:] + [None]):
+    for split, after in zip(splits, [*splits[1:], None], strict=True):
         total += split.added
         if after is None or after.slope < split.slope:
             found.append(total)

@@ -88,9 +88,12 @@ def cuts(rows, falloff, farthest, height, width, tile, fov=None):
             else:
                 squared = limit * limit * (width * width + height * height)
         else:
-            share = {"table": lambda: 1 - limit,
-                     "polynomial": lambda: math.sqrt((1 / limit - 1) / (1 / last - 1)),
-                     "exponential": lambda: math.log(limit) / math.log(last)}[falloff]()
+            if falloff == "table":
+                share = 1 - limit
+            elif falloff == "polynomial":
+                share = math.sqrt((1 / limit - 1) / (1 / last - 1))
+            else:
+                share = math.log(limit) / math.log(last)
             if fov:
                 distance = focal * math.tan(math.atan(math.sqrt(farthest) / focal) * share)
                 squared = min(distance * distance, farthest)

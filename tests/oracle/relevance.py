@@ -7,6 +7,7 @@ multiresolution system for low-bandwidth video communication", SPIE 3299, 1998. 
 and Niebur, "A model of saliency-based visual attention", IEEE PAMI 20, 1998.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -210,7 +211,8 @@ def box_share(boxes_px, size, cell):
         clipped = [b for b in clipped if b[0] < b[2] and b[1] < b[3]]
         across = sorted({x for b in clipped for x in (b[0], b[2])})
         down = sorted({y for b in clipped for y in (b[1], b[3])})
-        area = sum((x1 - x0) * (y1 - y0) for x0, x1 in zip(across, across[1:]) for y0, y1 in zip(down, down[1:])
+        area = sum((x1 - x0) * (y1 - y0)
+                   for x0, x1 in itertools.pairwise(across) for y0, y1 in itertools.pairwise(down)
                    if any(b[0] <= x0 and x1 <= b[2] and b[1] <= y0 and y1 <= b[3] for b in clipped))
         result[r, c] = area / ((right - left) * (bottom - top))
     return result
