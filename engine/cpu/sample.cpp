@@ -137,6 +137,7 @@ private:
     void horizontal();
     void normalise();
     void store(std::uint64_t index, std::uint32_t line);
+    void repeat(std::uint64_t index);
     template <class T>
     void blend(void (*kernel)(const T* const*, const float*, std::uint32_t, std::uint32_t, float*),
                std::uint32_t line, std::uint32_t n, float* to)
@@ -297,19 +298,29 @@ void Sampler::store(std::uint64_t index, std::uint32_t line)
     for (std::uint32_t part = 0; part < merge; ++part) {
         std::byte* to = out_ + ((index * merge + line / patch) * merge + part) * patch_elements * size;
         const std::byte* from = packed_ + std::size_t(part) * patch * size;
-        for (std::uint32_t frame = 0; frame < p_.frames; ++frame) {
-            if (p_.channels_last) {
-                std::byte* row = to + (std::uint64_t(frame) * patch + y) * patch * p_.channels * size;
-                for (std::uint32_t x = 0; x < patch; ++x)
-                    for (std::uint32_t c = 0; c < p_.channels; ++c, row += size)
-                        std::memcpy(row, from + (std::size_t(c) * room_ + x) * size, size);
-                continue;
-            }
-            for (std::uint32_t c = 0; c < p_.channels; ++c)
-                copy_row(to + ((std::uint64_t(c) * p_.frames + frame) * patch + y) * patch * size,
-                         from + std::size_t(c) * room_ * size, patch * size);
+        if (p_.channels_last) {
+            std::byte* row = to + std::uint64_t(y) * patch * p_.channels * size;
+            for (std::uint32_t x = 0; x < patch; ++x)
+                for (std::uint32_t c = 0; c < p_.channels; ++c, row += size)
+                    std::memcpy(row, from + (std::size_t(c) * room_ + x) * size, size);
+            continue;
         }
+        for (std::uint32_t c = 0; c < p_.channels; ++c)
+            copy_row(to + (std::uint64_t(c) * p_.frames * patch + y) * patch * size,
+                     from + std::size_t(c) * room_ * size, patch * size);
     }
+}
+
+// Later frames are the first one again: copied in whole planes, once the token is complete.
+void Sampler::repeat(std::uint64_t index)
+{
+    const std::uint64_t planes = p_.channels_last ? 1 : p_.channels;  // that lie `frames` times in a row
+    const std::uint64_t size = std::uint64_t(p_.channels) / planes * p_.patch_size * p_.patch_size *
+                               dtype_size(static_cast<Dtype>(p_.dtype));
+    const std::uint64_t parts = std::uint64_t(p_.merge) * p_.merge * planes;
+    std::byte* plane = out_ + index * parts * p_.frames * size;
+    for (std::uint64_t i = 0; i < parts; ++i, plane += p_.frames * size)
+        for (std::uint32_t frame = 1; frame < p_.frames; ++frame) std::memcpy(plane + frame * size, plane, size);
 }
 
 void Sampler::run(const Token& token, std::uint64_t index)
@@ -337,6 +348,7 @@ void Sampler::run(const Token& token, std::uint64_t index)
         }
         store(index, line);
     }
+    if (p_.frames > 1) repeat(index);
 }
 
 }  // namespace
