@@ -95,6 +95,7 @@ Relevance VulkanBackend::relevance(Record& record, const Pyramid& pyramid, const
             const Program& program = this->program("relevance_spectral");
             const Groups groups{images, 1, 1};
             check_groups(program, groups);
+            recording.begin_stage();    // the table's upload may be a copy
             recording.dispatch(program, bytes_of(params), spectrum, groups);
         }
         if (saliency & SALIENCY_SURROUND) {

@@ -39,7 +39,6 @@ Warped VulkanBackend::warp(Record& record, const Pyramid& pyramid, const WarpPla
     const std::uint32_t count = warped.width * warped.height;
     const std::uint32_t pixel_bytes = warped.channels * element_size(warped.element);
     check_range("warp: pixels", std::uint64_t(count) * sizeof(shared::WarpHead), range);
-    recording.begin_stage();
     const WarpTable* last = nullptr;
     Ref<Buffer> heads;
     for (std::uint32_t index = 0; index < warped.image_count; ++index) {
@@ -67,6 +66,7 @@ Warped VulkanBackend::warp(Record& record, const Pyramid& pyramid, const WarpPla
             add_windows(bindings, PIXEL_WINDOWS, pixels.get());
             add_windows(bindings, LEVEL_WINDOWS, levels.get());
             const std::uint64_t words = (std::uint64_t(params.element_count) * element_size(warped.element) + 3) / 4;
+            recording.begin_stage();    // after the uploads, which may be copies
             recording.dispatch(program, bytes_of(params), bindings, flat_groups(program, words));
         }
     }

@@ -3,6 +3,7 @@
 // policies, several threads at once.
 #include <thread>
 
+#include "engine/stages/warp.h"
 #include "vulkan_check.h"
 
 using namespace foveate;
@@ -121,6 +122,39 @@ void parity(Backend& vulkan, const std::string& policy)
         }
 }
 
+// Warped images and rates of tiles: what uploads between its dispatches, or packs bytes.
+void others(Backend& vulkan)
+{
+    const Picture picture(90, 70, 3, 3, Element::u8);
+    const auto made = [&](Backend& backend) {
+        const Image image = gather_images({picture.view, picture.view});
+        const Ref<Record> record = backend.begin();
+        const Pyramid pyramid =
+            backend.pyramid(*record, backend.image(*record, image), plan_pyramid(image, {.levels = 4}));
+        WarpTables tables;
+        const WarpPlan plan = plan_warp(image, {.width = 24, .height = 40}, tables);
+        const Warped warped = backend.warp(*record, pyramid, plan);
+        const Ref<Block> texels = backend.tensor(*record, warped.data);
+        const RateTilesSpec spec{.tile = 8, .content = TileContent::ffx};
+        const TileRates rates =
+            backend.rate_tiles(*record, pyramid.image, plan_rate_tiles(image_sizes(image), &image, spec));
+        const Ref<Block> codes = backend.tensor(*record, rates.codes);
+        backend.finish(*record);
+        // Without what pads images and rows to whole words.
+        std::vector<std::byte> bytes;
+        const auto add = [&](const Ref<Block>& block, std::uint64_t from, std::uint64_t size) {
+            bytes.insert(bytes.end(), block->host() + from, block->host() + from + size);
+        };
+        for (std::uint32_t i = 0; i < 2; ++i) {
+            add(texels, i * warped.image_stride, 24 * 40 * 3);
+            for (std::uint32_t row = 0; row < rates.grids[i].rows; ++row)
+                add(codes, rates.grids[i].first + row * rates.grids[i].pitch, rates.grids[i].columns);
+        }
+        return bytes;
+    };
+    check(made(vulkan) == made(*cpu_backend()), "warp and rates of tiles");
+}
+
 void threads(Backend& vulkan)
 {
     const Batch batch = std::move(batches()[0]);
@@ -180,6 +214,7 @@ try {
                     backend->caps().driver.c_str(), backend->caps().host_visible);
         check(backend->caps().host_visible == (*staging == '0'), "memory policy");
         parity(*backend, *staging == '1' ? "staged" : "shared");
+        others(*backend);
         const std::uint64_t pipelines = backend->counters().pipelines_created;
         threads(*backend);
         if (*staging == '0') chunks(*backend);
