@@ -37,7 +37,7 @@ void main()
         uint x = min(4u * word + k, grid.width - 1u);  // the edge px is repeated
         uint value = byte_of(image, x, y, 0u);
         if (p.channels == 3u)
-            value = (38u * value + 75u * byte_of(image, x, y, 1u) + 15u * byte_of(image, x, y, 2u) + 64u) >> 7;
+            value = luma_of(value, byte_of(image, x, y, 1u), byte_of(image, x, y, 2u));
         bits |= value << (8u * k);
     }
     luma[into.luma + y * into.pitch + word] = bits;

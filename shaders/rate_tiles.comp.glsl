@@ -36,10 +36,7 @@ uint luma(ImageDesc image, uint x, uint y)
     x = min(x, image.width - 1u);
     y = min(y, image.height - 1u);
     if (image.channels == 1u) return byte_at(image, x, y, 0u);
-    uint r = byte_at(image, x, y, 0u);
-    uint g = byte_at(image, x, y, 1u);
-    uint b = byte_at(image, x, y, 2u);
-    return (38u * r + 75u * g + 15u * b + 64u) >> 7;
+    return luma_of(byte_at(image, x, y, 0u), byte_at(image, x, y, 1u), byte_at(image, x, y, 2u));
 }
 
 uint apart(uint a, uint b) { return max(a, b) - min(a, b); }

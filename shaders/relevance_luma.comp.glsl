@@ -25,12 +25,12 @@ uint channel_of(RelevanceImage cut, uint image, uint x, uint y, uint channel)
     return uint(fixed_point);
 }
 
-uint luma_of(RelevanceImage cut, uint image, uint x, uint y)
+uint luma_at(RelevanceImage cut, uint image, uint x, uint y)
 {
     if (x >= cut.level_width) return 0u;
     uint red = channel_of(cut, image, x, y, 0u);
     if (p.channels == 1u) return red;
-    return (38u * red + 75u * channel_of(cut, image, x, y, 1u) + 15u * channel_of(cut, image, x, y, 2u) + 64u) >> 7;
+    return luma_of(red, channel_of(cut, image, x, y, 1u), channel_of(cut, image, x, y, 2u));
 }
 
 void main()
@@ -41,5 +41,5 @@ void main()
     uint y = gl_GlobalInvocationID.y;
     if (x >= cut.level_width || y >= cut.level_height) return;
     luma[(cut.luma_offset + y * cut.luma_pitch + x) >> 1] =
-        luma_of(cut, image, x, y) | luma_of(cut, image, x + 1u, y) << 16;
+        luma_at(cut, image, x, y) | luma_at(cut, image, x + 1u, y) << 16;
 }

@@ -10,7 +10,7 @@ from images import random_image
 from tolerance import assert_same
 
 IMAGE = random_image(1, 24, 36)
-STAGES = "Engine|image|pyramid|layout|sample|warp|tensor"
+STAGES = "Engine|image|pyramid|relevance|rate|layout|sample|warp|tensor"
 SHAPE = re.compile(rf"({STAGES}): [^:\n]+: got .+, expected .+\.", re.S)
 
 
@@ -65,6 +65,13 @@ CALLS = {
     "sample dtype": lambda e: e.tokens(IMAGE, dtype="int4"),
     "sample std": lambda e: e.tokens(IMAGE, std=(0, 0, 0)),
     "sample taps": lambda e: e.tokens(IMAGE, taps=-1.0),
+    "relevance gaze": lambda e: e.relevance(IMAGE, gaze=(2, 2)),
+    "relevance falloff": lambda e: e.relevance(IMAGE, gaze=(0, 0), falloff="none"),
+    "relevance options": lambda e: e.tokens(IMAGE, relevance={"speed": 1}),
+    "rate budget": lambda e: e.rate(IMAGE, budget=1, max_rate=1),
+    "rate max_rate": lambda e: e.rate(IMAGE, max_rate=3),
+    "rate tile": lambda e: e.rate_tiles(IMAGE, tile=7, gaze=(0, 0)),
+    "layout rates": lambda e: e.layout((4, 4), kind="rate"),
     "warp size": lambda e: e.warp(IMAGE, size=(0, 4)),
     "warp alpha": lambda e: e.warp(IMAGE, size=(4, 4), alpha=-1),
     "warp gaze": lambda e: e.warp(IMAGE, size=(4, 4), gaze=(2, 2)),

@@ -47,8 +47,14 @@ def test_every_call_is_refused(backend):
     run(backend, """
 pyramid, layout = engine.pyramid(IMAGE), engine.layout((48, 64), budget=6)
 patches = engine.sample(pyramid, layout)
+relevance = engine.relevance(IMAGE, gaze=(0.5, 0.5), cell=16)
+rates = engine.rate(IMAGE, relevance=relevance, budget=6)
+tiles, warped = engine.rate_tiles(IMAGE, gaze=(0.5, 0.5)), engine.warp(IMAGE, size=(8, 8))
 def inside():
     for call in (lambda: engine.image(IMAGE), lambda: engine.pyramid(IMAGE), lambda: engine.layout((48, 64), budget=6),
+                 lambda: engine.relevance(IMAGE, saliency="both", cell=16), lambda: relevance.cells,
+                 lambda: engine.rate(IMAGE, previous=rates, budget=6), lambda: rates.codes,
+                 lambda: engine.rate_tiles(IMAGE, content="ffx"), lambda: engine.warp(IMAGE, size=(8, 8)),
                  lambda: engine.sample(pyramid, layout), lambda: engine.tensor(patches, layout),
                  lambda: use(engine), lambda: engine.stats, lambda: pyramid.numpy(1)):
         refused(call)

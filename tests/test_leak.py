@@ -18,9 +18,6 @@ MIB = 1 << 20
 IMAGE = random_image(7, 96, 128)
 KINDS = ({"budget": 12}, {"budget": 12, "gaze": (0.3, 0.6)},
          {"layout": "views", "budget": 12}, {"layout": "rings", "strides": [1, 2], "grids": [4, 4]})
-# SwiftShader runs barriers on fibers, and pools their stacks: over 1,400 calls it grew by 10 MiB towards a limit,
-# half of that in the first 300.
-GROWTH = {"swiftshader": 8 * MIB}
 
 
 def resident():
@@ -72,7 +69,7 @@ def encode(backend, cycles, warm):
         work()
     made = engine.stats["pipelines_created"]
     used = engine.stats["memory_used"]
-    grown = steady(work, cycles, 0, GROWTH.get(backend, 1 * MIB))
+    grown = steady(work, cycles, 0, 1 * MIB)
     stats = engine.stats
     assert stats["pipelines_created"] == made
     assert stats["memory_used"] == used
@@ -122,7 +119,8 @@ def run(backend, call, **env):
 # What pytest runs
 
 def test_encode(backend):
-    cycles, warm = (60, 40) if backend == "swiftshader" else (500, 100)
+    # SwiftShader runs barriers on fibers and pools their stacks: 2.3 MiB in its first 240 calls, 0.5 in as many more.
+    cycles, warm = (60, 240) if backend == "swiftshader" else (500, 100)
     assert (run(backend, f"encode({backend!r}, {cycles}, {warm})")["pipelines"] > 0) == (backend != "cpu")
 
 

@@ -7,15 +7,8 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/cpu/instructions.h"
 #include "engine/cpu/rows.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-#ifndef FOVEATE_ISA
-#define FOVEATE_ISA baseline
-#endif
 
 namespace foveate::cpu::FOVEATE_ISA {
 

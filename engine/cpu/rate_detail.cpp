@@ -38,7 +38,7 @@ void luma_row(const ImageView& view, std::uint32_t y, std::uint32_t padded, cons
         for (std::uint32_t x = 0; x < view.width; ++x)
             out[x] = view.channels == 1
                          ? std::uint8_t(byte_of(x, 0))
-                         : std::uint8_t((38 * byte_of(x, 0) + 75 * byte_of(x, 1) + 15 * byte_of(x, 2) + 64) >> 7);
+                         : std::uint8_t(shared::luma_of(byte_of(x, 0), byte_of(x, 1), byte_of(x, 2)));
     }
     std::memset(out + view.width, out[view.width - 1], padded - view.width);
 }

@@ -26,7 +26,7 @@ void luma_any(const std::byte* row, const ImageView& view, std::uint8_t* out)
             return byte_of(value);
         };
         out[x] = std::uint8_t(view.channels == 1 ? channel(0)
-                                                 : (38 * channel(0) + 75 * channel(1) + 15 * channel(2) + 64) >> 7);
+                                                 : shared::luma_of(channel(0), channel(1), channel(2)));
     }
 }
 

@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "engine/cpu/lanes.h"
+#include "shared/luma.h"
 
 namespace foveate::cpu::FOVEATE_ISA {
 
@@ -10,7 +11,7 @@ namespace {
 
 std::uint8_t luma_of(const std::uint8_t* pixel)
 {
-    return std::uint8_t((38u * pixel[0] + 75u * pixel[1] + 15u * pixel[2] + 64u) >> 7);
+    return std::uint8_t(shared::luma_of(pixel[0], pixel[1], pixel[2]));
 }
 
 template <int S>
@@ -24,8 +25,10 @@ void luma_pixels(const std::uint8_t* pixels, std::uint32_t width, std::uint8_t* 
         const Words r = std::bit_cast<Words>(pick<S, 0>(from, from[0]));
         const Words g = std::bit_cast<Words>(pick<S, 1>(from, from[0]));
         const Words b = std::bit_cast<Words>(pick<S, 2>(from, from[0]));
-        const Words even = ((r & 255) * 38 + (g & 255) * 75 + (b & 255) * 15 + 64) >> 7;
-        const Words odd = ((r >> 8) * 38 + (g >> 8) * 75 + (b >> 8) * 15 + 64) >> 7;
+        const auto luma = [](Words red, Words green, Words blue) {
+            return (red * LUMA_R + green * LUMA_G + blue * LUMA_B + LUMA_HALF) >> LUMA_BITS;
+        };
+        const Words even = luma(r & 255, g & 255, b & 255), odd = luma(r >> 8, g >> 8, b >> 8);
         const Words both = even | odd << 8;
         std::memcpy(out + i, &both, sizeof both);
     }

@@ -1,31 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rows of the stage relevance: plain loops that the compiler turns into vectors, whole numbers but for the
 // Fourier transform.
+#include "engine/cpu/instructions.h"
 #include "engine/cpu/rows.h"
 #include "shared/relevance.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-#ifndef FOVEATE_ISA
-#define FOVEATE_ISA baseline
-#endif
 
 namespace foveate::cpu::FOVEATE_ISA {
 
 namespace {
 
-std::uint32_t weighted(std::uint32_t r, std::uint32_t g, std::uint32_t b)
-{
-    return (38 * r + 75 * g + 15 * b + 64) >> 7;
-}
-
 template <std::uint32_t STRIDE>
 void luma_bytes(const std::uint8_t* r, const std::uint8_t* g, const std::uint8_t* b, std::uint32_t n,
                 std::uint16_t* __restrict out)
 {
-    for (std::uint32_t x = 0; x < n; ++x)  // weighted() of bytes * 256
+    for (std::uint32_t x = 0; x < n; ++x)  // shared::luma_of() of bytes * 256
         out[x] = std::uint16_t(76 * r[x * STRIDE] + 150 * g[x * STRIDE] + 30 * b[x * STRIDE]);
 }
 
@@ -49,10 +37,11 @@ void luma_row(const T* r, const T* g, const T* b, std::uint32_t stride, std::uin
     if (r == g && stride == 1)
         for (std::uint32_t x = 0; x < n; ++x) out[x] = std::uint16_t(fixed(r[x]));
     else if (stride == 1)
-        for (std::uint32_t x = 0; x < n; ++x) out[x] = std::uint16_t(weighted(fixed(r[x]), fixed(g[x]), fixed(b[x])));
+        for (std::uint32_t x = 0; x < n; ++x)
+            out[x] = std::uint16_t(shared::luma_of(fixed(r[x]), fixed(g[x]), fixed(b[x])));
     else
         for (std::uint64_t x = 0, at = 0; x < n; ++x, at += stride)
-            out[x] = std::uint16_t(weighted(fixed(r[at]), fixed(g[at]), fixed(b[at])));
+            out[x] = std::uint16_t(shared::luma_of(fixed(r[at]), fixed(g[at]), fixed(b[at])));
 }
 
 void luma_u16(const std::uint16_t* r, const std::uint16_t* g, const std::uint16_t* b, std::uint32_t stride,

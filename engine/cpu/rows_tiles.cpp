@@ -4,15 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/cpu/instructions.h"
 #include "shared/rate_tiles.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-#ifndef FOVEATE_ISA
-#define FOVEATE_ISA baseline
-#endif
 
 namespace foveate::cpu::FOVEATE_ISA {
 
@@ -44,7 +37,7 @@ V smaller(V a, V b) { return a < b ? a : b; }
 
 std::uint8_t luma_of(std::uint32_t r, std::uint32_t g, std::uint32_t b)
 {
-    return std::uint8_t((38 * r + 75 * g + 15 * b + 64) >> 7);
+    return std::uint8_t(shared::luma_of(r, g, b));
 }
 
 // ---- luma -------------------------------------------------------------------------------------------------

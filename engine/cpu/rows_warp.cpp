@@ -4,13 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-#ifndef FOVEATE_ISA
-#define FOVEATE_ISA baseline
-#endif
+#include "engine/cpu/instructions.h"
 
 namespace foveate::cpu::FOVEATE_ISA {
 

@@ -3,7 +3,7 @@
 // Vulkan specification, "Primitive Rasterization: Fragment Shading Rates"; D3D12 "Variable-rate shading".
 #ifndef FOVEATE_SHARED_RATE_TILES_H
 #define FOVEATE_SHARED_RATE_TILES_H
-#include "api.h"
+#include "luma.h"
 SHARED_BEGIN
 
 #define RATE_KEEP 0u            // D3D12: PASSTHROUGH

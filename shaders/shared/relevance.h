@@ -3,7 +3,7 @@
 // written here once.
 #ifndef FOVEATE_SHARED_RELEVANCE_H
 #define FOVEATE_SHARED_RELEVANCE_H
-#include "api.h"
+#include "luma.h"
 SHARED_BEGIN
 
 #define RELEVANCE_ONE 65535u    // relevance and its terms are whole numbers, 0..65535 for 0..1
