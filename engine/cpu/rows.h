@@ -30,21 +30,23 @@ struct RelevanceRows {
                       std::uint32_t n);
 };
 
-struct RowKernels {
-    const char* name;
-    const RelevanceRows* relevance;
+// A line of a token of whole texels: from three planes `plane` elements apart to patches of `patch` texels, `part`
+// elements of `out` apart, each channel `channel` after the one before it.
+struct WholeLine {
+    const std::uint16_t* const* rows;  // of the first plane
+    const float* weights;              // [k] of row k
+    std::uint32_t count;               // of rows
+    bool pairs;                        // a texel is the mean of two; one row then
+    std::uint64_t plane;
+    const float *scale, *bias;         // by channel
+    std::uint32_t patch, parts;
+    float* out;
+    std::uint64_t part, channel;
+};
 
-    // Pyramid: two source rows of `width` texels to one of (width + 1) / 2, the last texel repeated if odd.
-    // Interleaved bytes to planar 8.8; planes of `out` lie `plane` elements apart.
-    void (*reduce_u8)(const std::uint8_t* a, const std::uint8_t* b, std::uint32_t width,
-                      std::uint32_t pixel_stride, std::uint32_t channels, std::uint16_t* out,
-                      std::uint64_t plane);
-    // Any channel of an interleaved row, `stride` elements from texel to texel.
-    void (*reduce_u16)(const std::uint16_t* a, const std::uint16_t* b, std::uint32_t width,
-                       std::uint32_t stride, std::uint16_t* out);
-    void (*reduce_f32)(const float* a, const float* b, std::uint32_t width, std::uint32_t stride, float* out);
-
-    // Sample, vertical: out[i] = rows[0][i] + sum over k >= 1 of weights[k] * (rows[k][i] - rows[0][i]).
+// Sample, in rows_sample.cpp.
+struct SampleRows {
+    // Vertical: out[i] = rows[0][i] + sum over k >= 1 of weights[k] * (rows[k][i] - rows[0][i]).
     void (*blend_u8)(const std::uint8_t* const* rows, const float* weights, std::uint32_t count,
                      std::uint32_t n, float* out);
     void (*blend_u16)(const std::uint16_t* const* rows, const float* weights, std::uint32_t count,
@@ -54,7 +56,7 @@ struct RowKernels {
     // Three planes to RGBx.
     void (*interleave)(const float* r, const float* g, const float* b, std::uint32_t n, float* out);
 
-    // Sample, horizontal, on pixels of `stride` floats: out texel i is a pixel of 4 floats,
+    // Horizontal, on pixels of `stride` floats: out texel i is a pixel of 4 floats,
     // v[first[i]] + sum over k >= 1 of weights[i * taps + k] * (v[first[i] + k] - v[first[i]]).
     // Reads 4 floats at every pixel: `v` has 4 floats of room after its end.
     void (*gather)(const float* v, std::uint32_t stride, const std::uint32_t* first, const float* weights,
@@ -66,9 +68,32 @@ struct RowKernels {
     void (*normalise_pixels)(const float* in, std::uint32_t stride, std::uint32_t n, const float* scale,
                              const float* bias, float* out, std::uint32_t plane);
 
+    // Tokens of whole texels: blend_u16 and normalise_plane at once.
+    void (*whole_u16)(const WholeLine& line);
+    // Interleaved bytes, 3 or 4 to a pixel, as three planes of 8.8. Whole vectors: 63 pixels more than n are read,
+    // and as many written.
+    void (*planes_u8)(const std::uint8_t* pixels, std::uint32_t stride, std::uint32_t n, std::uint16_t* out,
+                      std::uint64_t plane);
+
     // To 16 bits, to nearest even.
     void (*round_f16)(const float* in, std::uint32_t n, std::uint16_t* out);
     void (*round_bf16)(const float* in, std::uint32_t n, std::uint16_t* out);
+};
+
+struct RowKernels {
+    const char* name;
+    const RelevanceRows* relevance;
+    const SampleRows* sample;
+
+    // Pyramid: two source rows of `width` texels to one of (width + 1) / 2, the last texel repeated if odd.
+    // Interleaved bytes to planar 8.8; planes of `out` lie `plane` elements apart.
+    void (*reduce_u8)(const std::uint8_t* a, const std::uint8_t* b, std::uint32_t width,
+                      std::uint32_t pixel_stride, std::uint32_t channels, std::uint16_t* out,
+                      std::uint64_t plane);
+    // Any channel of an interleaved row, `stride` elements from texel to texel.
+    void (*reduce_u16)(const std::uint16_t* a, const std::uint16_t* b, std::uint32_t width,
+                       std::uint32_t stride, std::uint16_t* out);
+    void (*reduce_f32)(const float* a, const float* b, std::uint32_t width, std::uint32_t stride, float* out);
 
     // Luma of 8 bits of a row of byte pixels: (38 r + 75 g + 15 b + 64) >> 7, or the one channel.
     void (*luma_u8)(const std::uint8_t* pixels, std::uint32_t width, std::uint32_t stride,
@@ -85,10 +110,22 @@ struct RowKernels {
     void (*add_u32)(const std::uint32_t* from, std::uint32_t n, std::uint32_t* to);
 };
 
-namespace baseline { const RowKernels& rows(); extern const RelevanceRows relevance_rows; }
+namespace baseline {
+const RowKernels& rows();
+extern const RelevanceRows relevance_rows;
+extern const SampleRows sample_rows;
+}
 #if defined(__x86_64__)
-namespace avx2 { const RowKernels& rows(); extern const RelevanceRows relevance_rows; }
-namespace avx512 { const RowKernels& rows(); extern const RelevanceRows relevance_rows; }
+namespace avx2 {
+const RowKernels& rows();
+extern const RelevanceRows relevance_rows;
+extern const SampleRows sample_rows;
+}
+namespace avx512 {
+const RowKernels& rows();
+extern const RelevanceRows relevance_rows;
+extern const SampleRows sample_rows;
+}
 #endif
 
 // What this machine can run, best first. `name` empty: the best; FOVEATE_ISA narrows it for tests.

@@ -11,8 +11,9 @@ namespace foveate::cpu {
 
 namespace {
 
-// Waking a sleeping thread costs as much as a small image: a worker watches for the next loop this long first.
-constexpr auto WATCH = std::chrono::microseconds(50);
+// Waking a sleeping thread costs as much as a small image: a worker watches for the next loop this long first,
+// which is longer than what one thread does alone between two of them.
+constexpr auto WATCH = std::chrono::microseconds(200);
 
 void pause()
 {
