@@ -108,8 +108,10 @@ class Whole {
 public:
     void begin(std::uint32_t log2_w, std::uint32_t log2_h, const CellRow& at)
     {
-        log2_w_ = log2_w, log2_h_ = log2_h;
         sums_.assign((at.grid.width >> log2_w) + 1, 0);
+        log2_h_ = log2_h;
+        if (log2_w_ == log2_w && width_ == at.grid.width && cell_ == at.cell) return;  // as in the row above
+        log2_w_ = log2_w, width_ = at.grid.width, cell_ = at.cell;
         cuts_.clear();
         const std::uint32_t w = 1u << log2_w;
         for (std::uint32_t x = 0; x < at.grid.width; x += w) {
@@ -143,7 +145,7 @@ private:
     };
     std::vector<std::uint32_t> sums_;
     std::vector<Cut> cuts_;
-    std::uint32_t log2_w_ = 0, log2_h_ = 0;
+    std::uint32_t log2_w_ = 0, log2_h_ = 0, width_ = 0, cell_ = 0;
 };
 
 // Scratch for one row of boxes: gains of the six splits of 2 x 2 units.

@@ -11,6 +11,11 @@ namespace {
 
 Words pair_sums(Bytes bytes)
 {
+#if defined(__AVX512VBMI__)
+    return (Words)_mm512_maddubs_epi16((__m512i)bytes, _mm512_set1_epi8(1));
+#elif defined(__SSSE3__)
+    return (Words)_mm_maddubs_epi16((__m128i)bytes, _mm_set1_epi8(1));
+#endif
     const Words words = std::bit_cast<Words>(bytes);  // little endian: low byte is the left texel
     return (words & 255) + (words >> 8);
 }

@@ -20,7 +20,8 @@ from .bench_cases import CASES, ON_VULKAN, Peers, photograph
 from .engine import Engine
 from .error import require
 
-BURST = 5                       # timed calls of one contender in a row, one more before them
+BURST = 5, 0.01                 # timed calls of one contender in a row: so many, for so many seconds at least
+WARM = 0.005                    # seconds of calls before them: caches and clocks as a loop over images has them
 SETTLE = 0.01                   # seconds before each run: other libraries' threads spin for a while after theirs
 
 
@@ -33,8 +34,8 @@ def race(contenders, rounds, seconds=8.0):
     while len(times[next(iter(times))]) < rounds and time.perf_counter() < end:
         for name, run in contenders.items():
             time.sleep(SETTLE)
-            run()                               # caches as a loop over images would have them
-            times[name].append(statistics.median(_timed(run) for _ in range(BURST)) * 1e3)
+            _burst(run, 1, WARM)
+            times[name].append(statistics.median(_burst(run, *BURST)) * 1e3)
     first = times[next(iter(times))]
     return {name: {"ms": statistics.median(own), "best_ms": min(own), "rounds": len(own),
                    "ratio": statistics.median(b / a for a, b in zip(first, own, strict=True))}
@@ -47,6 +48,13 @@ def copy_bandwidth():
     target = np.empty_like(source)
     best = min(_timed(lambda: np.copyto(target, source)) for _ in range(7))
     return 2 * source.nbytes / best
+
+
+def _burst(run, calls, seconds):
+    times = []
+    while len(times) < calls or sum(times) < seconds:
+        times.append(_timed(run))
+    return times
 
 
 def _timed(run):
