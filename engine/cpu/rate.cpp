@@ -80,21 +80,38 @@ struct Field {
         const std::uint32_t y1 = std::min(at.y + (1u << at.log2_h), grid.rows);
         std::uint32_t sum = 0;
         bool held = params.hold;
-        for (std::uint32_t y = at.y; y < y1; ++y)
-            for (std::uint32_t x = at.x; x < x1; ++x) {
-                const std::uint32_t cell = grid.first + y * grid.columns + x;
-                const std::uint64_t value = from[cell] + (more ? more[cell] : 0);
-                sum += std::uint32_t(value * (relevance ? relevance[cell] : RELEVANCE_ONE) >> (16 + params.drop));
-                if (!held) continue;
+        for (std::uint32_t y = at.y; y < y1; ++y) {
+            const std::uint32_t first = grid.first + y * grid.columns;
+            sum += weighted(from, more, first + at.x, first + x1);
+            for (std::uint32_t cell = first + at.x; held && cell < first + x1; ++cell) {
                 const bool narrow = shared::rate_log2_w(previous[cell]) < at.log2_w;
                 const bool low = shared::rate_log2_h(previous[cell]) < at.log2_h;
                 held = params.square ? narrow && low : along_y ? low : narrow;
             }
+        }
         return held ? shared::rate_held(sum, params.hysteresis) : sum;
+    }
+
+private:
+    std::uint32_t weighted(const std::uint32_t* from, const std::uint32_t* more, std::uint32_t cell,
+                           std::uint32_t end) const
+    {
+        const std::uint32_t shift = 16 + plan.params.drop;
+        const auto at = [&](std::uint32_t i, std::uint32_t value) {
+            return std::uint32_t(std::uint64_t(value) * (relevance ? relevance[i] : RELEVANCE_ONE) >> shift);
+        };
+        std::uint32_t sum = 0;
+        if (more)
+            for (; cell < end; ++cell) sum += at(cell, from[cell] + more[cell]);
+        else
+            for (; cell < end; ++cell) sum += at(cell, from[cell]);
+        return sum;
     }
 };
 
-// The splits of one block and their slopes. Nodes are numbered as in a heap, the root 1.
+// The splits of one block and their slopes: again and again the weakest link is cut, with all that hangs on it.
+// What is cut within a subtree does not depend on what lies outside of it: so each node, from the leaves up, takes
+// the cuts of its parts one after the other until it is the weakest itself.
 class Tree {
 public:
     Tree(const Field& field, std::uint32_t* slopes) : field_(field), slopes_(slopes) {}
@@ -103,91 +120,107 @@ public:
     {
         const std::uint32_t edge = field_.plan.params.max_log2;
         nodes_.clear();
-        grow({x, y, edge, edge}, -1);
-        for (std::size_t i = nodes_.size(); i-- > 0;) {
-            Node& node = nodes_[i];
-            if (node.parent < 0) continue;
-            nodes_[std::size_t(node.parent)].sum += node.sum;
-            nodes_[std::size_t(node.parent)].added += node.added;
+        std::uint32_t last = 0;  // rounding can make a slope less than the one before
+        for (std::uint32_t i = grow({x, y, edge, edge}).first; i != NONE; i = nodes_[i].next) {
+            last = std::max(last, std::uint32_t(nodes_[i].key >> 32));
+            for (std::uint32_t k = i; k < nodes_[i].end; ++k) {
+                Node& node = nodes_[k];
+                if (node.dead) continue;
+                node.dead = true;
+                slopes_[field_.slope_index(node.at)] = (last + 1) | (node.along_y ? RATE_AXIS_Y : 0);
+            }
         }
-        slopes_of_.clear();
-        for (const Node& node : nodes_) slopes_of_.push_back(slope_of(node));
-        prune();
     }
 
 private:
+    static constexpr std::uint32_t NONE = ~0u;
+
     struct Node {
         Place at;
-        bool along_y;
-        std::int32_t parent;
-        std::uint32_t end;         // descendants are the nodes up to here
-        std::uint32_t sum, added;  // over its live subtree
         std::uint32_t order;
+        std::uint32_t end = 0;            // descendants are the nodes up to here
+        bool along_y = false, dead = false;
+        std::uint32_t sum = 0, added = 0;  // over what is left of its subtree when it is cut
+        std::uint64_t key = 0;             // the slope of that, then the earlier place: the least is cut first
+        std::uint32_t next = NONE;         // the cut after this one
     };
-    static constexpr std::uint32_t DEAD = ~0u;
 
-    // As bits: slopes are not negative, so they compare like whole numbers, and many at once.
-    std::uint32_t slope_of(const Node& node) const
-    {
-        return std::bit_cast<std::uint32_t>(float(node.sum) * field_.plan.inverse[node.added]);
-    }
+    struct Cuts {
+        std::uint32_t first = NONE;        // the last one is the root
+        std::uint32_t sum = 0, added = 0;  // over the whole subtree
+    };
 
-    void grow(Place at, std::int32_t parent)
+    Cuts grow(Place at)
     {
         at = field_.inside(at);
-        if (at.log2_w + at.log2_h == 0) return;
-        Node node{.at = at, .parent = parent, .order = field_.order(at)};
+        if (at.log2_w + at.log2_h == 0) return {};
+        Node node{.at = at, .order = field_.order(at)};
+        Cuts all;
         if (field_.plan.params.square) {
-            node.sum = field_.gain(at, false);
+            all.sum = field_.gain(at, false);
         } else {
             const bool can_x = shared::rate_splits_x(at.log2_w, at.log2_h);
             const bool can_y = shared::rate_splits_y(at.log2_w, at.log2_h);
             const std::uint32_t along_x = can_x ? field_.gain(at, false) : 0;
             const std::uint32_t along_y = can_y ? field_.gain(at, true) : 0;
             node.along_y = !can_x || (can_y && along_y > along_x);
-            node.sum = node.along_y ? along_y : along_x;
+            all.sum = node.along_y ? along_y : along_x;
         }
         Place parts[4];
         const std::uint32_t count = field_.parts(at, node.along_y, parts);
-        node.added = count - 1;
-        const auto index = std::int32_t(nodes_.size());
+        all.added = count - 1;
+        const auto index = std::uint32_t(nodes_.size());
         nodes_.push_back(node);
-        for (std::uint32_t k = 0; k < count; ++k) grow(parts[k], index);
-        nodes_[std::size_t(index)].end = std::uint32_t(nodes_.size());
+        std::uint32_t heads[4], alive = 0;  // the first cuts of the parts
+        for (std::uint32_t k = 0; k < count; ++k) {
+            const Cuts part = grow(parts[k]);
+            if (part.first == NONE) continue;
+            heads[alive++] = part.first;
+            all.sum += part.sum;
+            all.added += part.added;
+        }
+        nodes_[index].end = std::uint32_t(nodes_.size());
+        all.first = merge(nodes_[index], index, all, heads, alive);
+        return all;
     }
 
-    // Again and again the weakest link is cut, with all that hangs on it.
-    void prune()
+    // As bits: slopes are not negative, so they compare like whole numbers.
+    std::uint64_t key_of(std::uint32_t sum, std::uint32_t added, std::uint32_t order) const
     {
-        std::uint32_t last = 0;
-        for (;;) {
-            std::uint32_t least = DEAD;
-            for (const std::uint32_t slope : slopes_of_) least = std::min(least, slope);
-            if (least == DEAD) return;
-            std::size_t weakest = nodes_.size();
-            for (std::size_t i = 0; i < nodes_.size(); ++i)
-                if (slopes_of_[i] == least && (weakest == nodes_.size() || nodes_[i].order < nodes_[weakest].order))
-                    weakest = i;
-            const Node cut = nodes_[weakest];
-            last = std::max(last, least);
-            for (std::size_t i = weakest; i < cut.end; ++i) {
-                if (slopes_of_[i] == DEAD) continue;
-                slopes_of_[i] = DEAD;
-                slopes_[field_.slope_index(nodes_[i].at)] = (last + 1) | (nodes_[i].along_y ? RATE_AXIS_Y : 0);
-            }
-            for (std::int32_t i = cut.parent; i >= 0; i = nodes_[std::size_t(i)].parent) {
-                Node& node = nodes_[std::size_t(i)];
-                node.sum -= cut.sum;
-                node.added -= cut.added;
-                slopes_of_[std::size_t(i)] = slope_of(node);
+        return std::uint64_t(std::bit_cast<std::uint32_t>(float(sum) * field_.plan.inverse[added])) << 32 | order;
+    }
+
+    std::uint32_t merge(Node& node, std::uint32_t index, const Cuts& all, std::uint32_t* heads, std::uint32_t alive)
+    {
+        std::uint32_t sum = all.sum, added = all.added, first = NONE, *end = &first;
+        std::uint64_t keys[4], own = key_of(sum, added, node.order);
+        for (std::uint32_t k = 0; k < alive; ++k) keys[k] = nodes_[heads[k]].key;
+        while (alive) {
+            std::uint32_t least = 0;
+            for (std::uint32_t k = 1; k < alive; ++k) least = keys[k] < keys[least] ? k : least;
+            if (own < keys[least]) break;
+            Node& cut = nodes_[heads[least]];
+            sum -= cut.sum;
+            added -= cut.added;
+            own = key_of(sum, added, node.order);
+            *end = heads[least];
+            end = &cut.next;
+            if (cut.next == NONE) {
+                heads[least] = heads[--alive];
+                keys[least] = keys[alive];
+            } else {
+                heads[least] = cut.next;
+                keys[least] = nodes_[cut.next].key;
             }
         }
+        *end = index;
+        node.sum = sum, node.added = added, node.key = own;
+        return first;
     }
 
     const Field& field_;
     std::uint32_t* slopes_;
     std::vector<Node> nodes_;
-    std::vector<std::uint32_t> slopes_of_;  // by node
 };
 
 // The splits that fit into what the budget leaves.
