@@ -32,11 +32,18 @@ def test_remarks():
     assert bench.remark({"goal_ms": 2, "met": True}) == "goal: 2 ms or less; met"
 
 
-def test_every_contender_gets_its_turn():
+def test_every_contender_gets_its_turn(monkeypatch):
+    monkeypatch.setattr(bench, "WARM", 0)
+    monkeypatch.setattr(bench, "BURST", (5, 0))
     calls = []
     rows = bench.race({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
     assert rows["a"]["ratio"] == 1 and rows["b"]["rounds"] == 2
     assert "".join(calls) == "ab" + ("a" * 6 + "b" * 6) * 2
+
+
+def test_bursts_last():
+    assert len(bench._burst(lambda: None, 3, 0.002)) > 100
+    assert sum(bench._burst(lambda: None, 3, 0.002)) >= 0.002
 
 
 def test_table(monkeypatch, cpu):
