@@ -74,6 +74,8 @@ public:
     virtual Ref<Block> tensor(Record& record, const Ref<Block>& block) = 0;
     // A block of this backend with these bytes: how a value crosses from another backend.
     virtual Ref<Block> upload(Record& record, const void* data, std::uint64_t size) = 0;
+    // Memory that the host writes images to, and image() reads in place.
+    virtual Ref<Block> empty(std::uint64_t size) = 0;
     // Waits, bounded by limits::WAIT_NS. Throws what went wrong on the way.
     virtual void finish(Record& record) = 0;
 };

@@ -82,6 +82,12 @@ Image Engine::image(std::vector<ImageView> views)
     return gather_images(std::move(views));
 }
 
+Ref<Block> Engine::empty(std::uint64_t size)
+{
+    state_->check_process();
+    return state_->backend(Stage::pyramid).empty(size);
+}
+
 Pyramid Engine::pyramid(const Image& image, const PyramidSpec& spec)
 {
     state_->check_process();

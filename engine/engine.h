@@ -69,6 +69,8 @@ public:
     // `previous`: of the frame before, where frames of a video follow each other.
     Tokens tokens(std::vector<ImageView> views, const TokensSpec& spec, const Tokens* previous = nullptr);
 
+    // Memory that the host writes, and in which images are read in place.
+    Ref<Block> empty(std::uint64_t size);
     // A block as the host reads it: itself, or a copy.
     Ref<Block> host(const Ref<Block>& block);
     // The rows of a layout; with a pyramid and a sample spec, the level each row is read from as well.

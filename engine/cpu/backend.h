@@ -55,6 +55,7 @@ public:
     Warped warp(Record& record, const Pyramid& pyramid, const WarpPlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> upload(Record& record, const void* data, std::uint64_t size) override;
+    Ref<Block> empty(std::uint64_t size) override { return memory_->allocate(size); }
     void finish(Record&) override {}  // every stage has finished when it returns
 
 private:

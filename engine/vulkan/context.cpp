@@ -100,12 +100,19 @@ Adapter adapter_of(const Instance& instance, VkPhysicalDevice device)
     VkPhysicalDeviceDriverProperties driver{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES};
     properties.pNext = &id;
     id.pNext = &size;
+    VkPhysicalDeviceExternalMemoryHostPropertiesEXT host{
+        VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT};
     if (version >= VK_API_VERSION_1_2 || has_extension(extensions, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME))
         size.pNext = &driver;
+    if (has_extension(extensions, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME)) {
+        host.pNext = properties.pNext;
+        properties.pNext = &host;
+    }
     instance.vk.GetPhysicalDeviceProperties2(device, &properties);
     adapter.uuid = hex(id.deviceUUID, VK_UUID_SIZE);
     adapter.driver_uuid = hex(id.driverUUID, VK_UUID_SIZE);
     adapter.allocation_max = size.maxMemoryAllocationSize;
+    adapter.host_alignment = host.minImportedHostPointerAlignment;
     adapter.driver = driver.driverName;
     if (*driver.driverInfo)
         adapter.driver += std::string(adapter.driver.empty() ? "" : " ") + driver.driverInfo;

@@ -48,6 +48,7 @@ struct Adapter {
     std::uint32_t queue_family = 0;
     bool software = false;
     bool timeline_core = false;                      // in 1.2; else by VK_KHR_timeline_semaphore
+    std::uint64_t host_alignment = 0;                // of the caller's memory that can be imported; 0: none can
     std::vector<std::string> reasons;                // against it; empty: usable
 
     bool usable() const { return reasons.empty(); }

@@ -42,15 +42,15 @@ void Device::create()
     VkPhysicalDeviceTimelineSemaphoreFeatures timeline{
         VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES};
     timeline.timelineSemaphore = VK_TRUE;
-    const char* extension = VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME;
+    std::vector<const char*> extensions;
+    if (!adapter().timeline_core) extensions.push_back(VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME);
+    if (adapter().host_alignment) extensions.push_back(VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
     VkDeviceCreateInfo info{VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO};
     info.pNext = &timeline;
     info.queueCreateInfoCount = 1;
     info.pQueueCreateInfos = &queue;
-    if (!adapter().timeline_core) {
-        info.enabledExtensionCount = 1;
-        info.ppEnabledExtensionNames = &extension;
-    }
+    info.enabledExtensionCount = std::uint32_t(extensions.size());
+    info.ppEnabledExtensionNames = extensions.data();
     check(instance().vk.CreateDevice(adapter().handle, &info, nullptr, &handle_), "create the device");
 }
 

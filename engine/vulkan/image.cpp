@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pixels into one buffer, image after image. Rows are packed, so that what a caller's strides skip is not
-// carried along; interleaved stays interleaved and planar stays planar.
+// Pixels where they lie, if they are in one buffer or can be made one; else into one buffer, image after image.
+// Rows are packed then, so that what a caller's strides skip is not carried along; interleaved stays interleaved
+// and planar stays planar.
+#include <algorithm>
 #include <cstring>
 
 #include "engine/vulkan/stages.h"
@@ -45,24 +47,79 @@ void pack(const ImageView& view, const Packing& packing, std::byte* to)
     }
 }
 
-shared::ImageDesc desc_of(const ImageView& view, const Packing& packing, std::uint64_t offset)
+shared::ImageDesc desc_of(const ImageView& view, std::uint64_t row_stride, std::uint64_t channel_stride,
+                          std::uint64_t offset)
 {
     return {.offset_word = std::uint32_t(offset / 4),
             .width = view.width,
             .height = view.height,
             .channels = view.channels,
-            .row_stride = std::uint32_t(packing.row),
+            .row_stride = std::uint32_t(row_stride),
             .pixel_stride = std::uint32_t(view.pixel_stride),
-            .channel_stride = packing.planes > 1 ? std::uint32_t(packing.row * view.height)
-                                                 : element_size(view.element),
+            .channel_stride = std::uint32_t(channel_stride),
             .element = std::uint32_t(view.element),
-            .offset_byte = 0,
+            .offset_byte = std::uint32_t(offset % 4),
             .pad0 = 0,
             .pad1 = 0,
             .pad2 = 0};
 }
 
+bool addressable(const ImageView& view)
+{
+    constexpr std::uint64_t MOST = ~std::uint32_t(0);
+    return view.row_stride <= MOST && view.channel_stride <= MOST &&
+           reinterpret_cast<std::uintptr_t>(view.data) % element_size(view.element) == 0;
+}
+
+const std::byte* end_of(const ImageView& view)
+{
+    return view.data + (view.height - 1) * view.row_stride + (view.width - 1) * view.pixel_stride +
+           (view.channels - 1) * view.channel_stride + element_size(view.element);
+}
+
+// From the first byte that is read to the last.
+struct Reach {
+    const std::byte *low, *high;
+    bool gapless;  // every page holds pixels of some view, or lies between rows of one
+};
+
+Reach reach_of(const std::vector<ImageView>& views)
+{
+    std::vector<const ImageView*> order;
+    for (const ImageView& view : views) order.push_back(&view);
+    std::sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->data < b->data; });
+    const auto page_of = [](const std::byte* at) { return reinterpret_cast<std::uintptr_t>(at) / PAGE; };
+    Reach reach{order.front()->data, end_of(*order.front()), true};
+    for (const ImageView* view : order) {
+        if (page_of(view->data) > page_of(reach.high - 1) + 1) reach.gapless = false;
+        reach.high = std::max(reach.high, end_of(*view));
+    }
+    return reach;
+}
+
 }  // namespace
+
+// Pages are borrowed where copying would take longer than having them mapped.
+bool VulkanBackend::in_place(VulkanRecord& recording, Image& image, std::uint64_t packed) const
+{
+    constexpr std::uint64_t WORTH = 1 << 16;  // bytes
+    if (!std::all_of(image.views.begin(), image.views.end(), addressable)) return false;
+    const Reach reach = reach_of(image.views);
+    Ref<Buffer> buffer = device_->memory.lent(reach.low, reach.high);
+    if (!buffer && packed >= WORTH && reach.gapless) buffer = device_->memory.borrow(reach.low, reach.high);
+    // One that needs a choice of windows where a copy would not is slower than the copy.
+    if (!buffer || buffer->size() > std::max(packed, WINDOW) || buffer->size() > caps_.image_bytes_max) return false;
+    recording.hold(buffer);
+    const std::byte* const base = buffer->host();
+    if (buffer->use() != Use::device) buffer = recording.near(buffer);
+    image.table.clear();
+    for (const ImageView& view : image.views) {
+        const std::uint64_t offset = std::uint64_t(view.data - base);
+        image.table.push_back(desc_of(view, view.row_stride, view.channel_stride, offset));
+    }
+    image.pixels = buffer;
+    return true;
+}
 
 Image VulkanBackend::image(Record& record, Image image)
 {
@@ -73,6 +130,7 @@ Image VulkanBackend::image(Record& record, Image image)
         packings.push_back(packing_of(view));
         size += whole_words(packings.back().size);
     }
+    if (in_place(recording, image, size)) return image;
     check_range("image: batch", size, caps_.image_bytes_max);
 
     const Ref<Buffer> pixels = recording.buffer(Use::device, size);
@@ -81,7 +139,9 @@ Image VulkanBackend::image(Record& record, Image image)
     std::uint64_t offset = 0;
     for (std::size_t i = 0; i < image.views.size(); ++i) {
         pack(image.views[i], packings[i], host + offset);
-        image.table.push_back(desc_of(image.views[i], packings[i], offset));
+        const std::uint64_t channel_stride = packings[i].planes > 1 ? packings[i].row * image.views[i].height
+                                                                    : element_size(image.element);
+        image.table.push_back(desc_of(image.views[i], packings[i].row, channel_stride, offset));
         offset += whole_words(packings[i].size);
     }
     image.pixels = pixels;

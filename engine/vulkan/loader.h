@@ -44,6 +44,8 @@ namespace foveate::vulkan {
     X(CmdBindPipeline) X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch)                           \
     X(CmdPipelineBarrier) X(CmdCopyBuffer)
 
+#define VULKAN_SHARE_DEVICE_FUNCTIONS(X) X(GetMemoryHostPointerPropertiesEXT)
+
 #define VULKAN_DEBUG_DEVICE_FUNCTIONS(X) X(CmdBeginDebugUtilsLabelEXT) X(CmdEndDebugUtilsLabelEXT)
 
 template <class Function>
@@ -74,6 +76,7 @@ struct InstanceTable {
 };
 struct DeviceTable {
     VULKAN_DEVICE_FUNCTIONS(X)
+    VULKAN_SHARE_DEVICE_FUNCTIONS(X)  // null without their extensions
     VULKAN_DEBUG_DEVICE_FUNCTIONS(X)
 };
 #undef X

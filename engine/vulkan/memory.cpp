@@ -12,7 +12,6 @@ namespace foveate::vulkan {
 
 namespace {
 
-constexpr std::uint64_t PAGE = 4096;
 constexpr std::uint64_t POOL_MAX = 1ull << 30;  // bytes kept for reuse, at most half of the budget
 
 constexpr VkMemoryPropertyFlags MAPPED =
@@ -117,6 +116,11 @@ Ref<Buffer> Memory::acquire(Use use, std::uint64_t size)
         }
     }
     if (!buffer) buffer = create(use, capacity);
+    return handed_out(buffer, size);
+}
+
+Ref<Buffer> Memory::handed_out(Buffer* buffer, std::uint64_t size)
+{
     buffer->size_ = size;
     buffer->owner_ = owner_;
     device_.retain();
@@ -210,7 +214,8 @@ void Memory::trim(std::uint64_t pooled_max, std::uint64_t used_max)
 void Memory::give_back(Buffer* buffer)
 {
     std::lock_guard lock(mutex_);
-    if (!closed_ && buffer->capacity_ <= pool_max_) {
+    if (std::exchange(buffer->lent_, false)) lent_.erase(buffer->host_);
+    if (!closed_ && buffer->capacity_ && buffer->capacity_ <= pool_max_) {
         try {
             pool_.push_back(buffer);
             pooled_ += buffer->capacity_;

@@ -3,8 +3,10 @@
 // is.
 //   shared memory (software devices, integrated GPUs): every buffer is mapped, nothing is staged;
 //   otherwise: device-local buffers, and mapped ones to copy through.
+// Pixels need not be copied: they can be written into a buffer that is lent, or their own pages are borrowed.
 #pragma once
 
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -21,6 +23,7 @@ enum class Use : std::uint32_t {
     readback,  // read by the host, cached
 };
 inline constexpr std::uint32_t USE_COUNT = 3;
+inline constexpr std::uint64_t PAGE = 4096;          // buffers take whole ones
 
 // One VkBuffer with its own VkDeviceMemory. The last release gives it back to the pool; a buffer in the pool
 // does not hold the device.
@@ -29,6 +32,7 @@ public:
     std::byte* host() override { return host_; }
     VkBuffer handle() const { return handle_; }
     const Device* device() const { return device_.get(); }
+    Use use() const { return use_; }
 
 private:
     friend class Memory;
@@ -36,7 +40,8 @@ private:
 
     Ref<Device> device_;
     Use use_ = Use::device;
-    std::uint64_t capacity_ = 0;
+    std::uint64_t capacity_ = 0;                     // 0: borrowed
+    bool lent_ = false;
     VkBuffer handle_ = VK_NULL_HANDLE;
     VkDeviceMemory memory_ = VK_NULL_HANDLE;
     std::byte* host_ = nullptr;
@@ -52,6 +57,13 @@ public:
     // At least one byte. Throws ErrorKind::memory over the budget or when the device has no more.
     Ref<Buffer> acquire(Use use, std::uint64_t size);
 
+    // Mapped memory for callers to write to, found again by where it lies: the one that reaches from `low` to
+    // `high`, or null.
+    Ref<Buffer> lend(std::uint64_t size);
+    Ref<Buffer> lent(const std::byte* low, const std::byte* high);
+    // The caller's own pages from `low` to `high` as a buffer to read from; null where the device cannot.
+    Ref<Buffer> borrow(const std::byte* low, const std::byte* high);
+
     bool shared() const { return shared_; }          // every Use is the same mapped memory
     std::uint64_t budget() const { return budget_; }
     std::uint64_t used() const;                      // bytes allocated, pooled ones included
@@ -62,6 +74,7 @@ public:
 
 private:
     friend class Buffer;
+    Ref<Buffer> handed_out(Buffer* buffer, std::uint64_t size);
     Buffer* take(Use use, std::uint64_t capacity);
     Buffer* create(Use use, std::uint64_t capacity);
     void destroy(Buffer* buffer);
@@ -77,6 +90,7 @@ private:
     mutable std::mutex mutex_;
     bool closed_ = false;
     std::vector<Buffer*> pool_;                      // free ones, longest unused first
+    std::map<const std::byte*, Buffer*> lent_;
     std::uint64_t pooled_ = 0, used_ = 0, peak_ = 0;
 };
 

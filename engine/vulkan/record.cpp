@@ -91,6 +91,14 @@ Ref<Buffer> VulkanRecord::read_back(const Ref<Buffer>& buffer)
     return made;
 }
 
+Ref<Buffer> VulkanRecord::near(const Ref<Buffer>& buffer)
+{
+    hold(buffer);
+    Ref<Buffer> made = this->buffer(Use::device, buffer->size());
+    copy(*buffer, *made, buffer->size());
+    return made;
+}
+
 void VulkanRecord::copy(const Buffer& from, const Buffer& to, std::uint64_t size)
 {
     if (!size) return;

@@ -80,6 +80,7 @@ public:
     std::byte* fill(const Ref<Buffer>& buffer);
     Ref<Buffer> upload(const void* data, std::uint64_t size);
     Ref<Buffer> read_back(const Ref<Buffer>& buffer);
+    Ref<Buffer> near(const Ref<Buffer>& buffer);  // the same bytes in the device's own memory
 
     // Everything recorded so far is done, and seen, before what follows.
     void begin_stage();

@@ -34,6 +34,7 @@ public:
     Warped warp(Record& record, const Pyramid& pyramid, const WarpPlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> upload(Record& record, const void* data, std::uint64_t size) override;
+    Ref<Block> empty(std::uint64_t size) override { return device_->memory.lend(size); }
     void finish(Record& record) override;
 
 private:
@@ -44,6 +45,8 @@ private:
     // The record as ours; the block as a buffer of this device, uploaded where it is another's.
     VulkanRecord& recording(Record& record) const;
     Ref<Buffer> own(VulkanRecord& record, const Ref<Block>& block, const char* what) const;
+    // True: the image is read where it lies, its table and pixels are set.
+    bool in_place(VulkanRecord& record, Image& image, std::uint64_t packed) const;
     // The pixels of an image on this device, packed now where image() was another backend's.
     Ref<Buffer> pixels_of(VulkanRecord& record, Image& image);
     // Groups for a flat list of items, which the shaders number row by row; throws when there are too many.

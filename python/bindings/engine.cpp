@@ -95,6 +95,17 @@ void make_engine(UnlockedEngine* self, std::map<std::string, std::string> backen
     });
 }
 
+// Whoever holds the array writes to it; the engine finds it again by its address.
+dlpack::Array make_empty(Engine& engine, std::vector<std::int64_t> shape, std::uint32_t element)
+{
+    dlpack::Array array;
+    array.type = dlpack::type_of(Element(element));
+    array.shape = std::move(shape);
+    array.strides = dlpack::compact_strides(array.shape);
+    array.block = unlocked([&] { return engine.empty(array.elements() * element_size(Element(element))); });
+    return array;
+}
+
 HeldImage make_image(Engine& engine, nb::list sources)
 {
     std::vector<ImageView> views = views_of(sources);
@@ -287,6 +298,7 @@ void bind_engine(nb::module_& module)
     bind_values(module);
     nb::class_<Engine> base(module, "EngineBase");
     base
+        .def("empty", make_empty, nb::arg("shape"), nb::arg("element"))
         .def("image", make_image, nb::arg("sources"))
         .def("pyramid", make_pyramid, nb::arg("image"), nb::arg("spec"))
         .def("relevance", make_relevance, nb::arg("of"), nb::arg("spec"), nb::arg("previous").none())

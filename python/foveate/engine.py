@@ -2,6 +2,7 @@
 """Engine: chooses the backends and runs the stages."""
 
 import atexit
+import math
 import os
 import threading
 from functools import lru_cache
@@ -27,6 +28,7 @@ from .sample import sample as sample_stage
 from .tensor import Tokens
 from .tensor import tensor as tensor_stage
 from .types import (
+    PIXELS,
     STAGES,
     Array,
     BackendName,
@@ -37,6 +39,7 @@ from .types import (
     Falloff,
     Kind,
     Order,
+    Pixels,
     RateSet,
     Saliency,
     StageName,
@@ -134,6 +137,35 @@ class Engine:
         counters = self._open().counters()
         counters["image_copies"] += self._copies
         return counters
+
+    def empty(self, shape: tuple[int, ...], dtype: Pixels = "uint8") -> Array:
+        """Memory of the engine's own for an image or a batch, to be filled and then read where it lies.
+
+        Args:
+            shape: of 2 to 4 axes, as `foveate.image` takes them.
+            dtype: "uint8", "uint16" or "float32".
+
+        Returns:
+            Array whose contents are arbitrary. Write to it by `.numpy()`, `.torch()` or DLPack, and give it or a view
+            of it to any stage: no backend copies it on the host.
+
+        Raises:
+            InputError: a shape or type outside the above.
+            MemoryBudgetError: more than the memory budget leaves.
+
+        >>> import foveate
+        >>> engine = foveate.Engine(backend="cpu")
+        >>> frame = engine.empty((480, 640, 3))
+        >>> frame.numpy()[:] = 128
+        >>> engine.tokens(frame, budget=100).patches.shape
+        (1, 100, 3, 16, 16)
+        """
+        sizes = shape if isinstance(shape, tuple | list) else (shape,)
+        good = 2 <= len(sizes) <= 4 and all(isinstance(size, int) and 1 <= size < 1 << 31 for size in sizes)
+        require(good and math.prod(sizes) < 1 << 48, "Engine: empty shape", repr(shape),
+                "2 to 4 sizes of at least 1")
+        require(dtype in PIXELS, "Engine: empty dtype", repr(dtype), '"uint8", "uint16" or "float32"')
+        return Array(self._open().empty(list(sizes), PIXELS.index(dtype)))
 
     def image(self, images, *, channels: Channels | None = None, background=None) -> Image:
         """The stage image; see `foveate.image`."""

@@ -19,7 +19,9 @@ Order = Literal["raster", "level"]
 Falloff = Literal["cortical", "polynomial", "exponential", "bands", "geisler"]
 Saliency = Literal["gradient", "surround", "both", "spectral"]
 Dtype = Literal["float32", "float16", "bfloat16"]
+Pixels = Literal["uint8", "uint16", "float32"]
 
+PIXELS = ("uint8", "uint16", "float32")     # in the order of the engine's Element
 STAGES = ("image", "pyramid", "relevance", "rate", "layout", "sample", "warp", "tensor")
 
 # One record per token, as interop/positions.h writes it.
