@@ -76,6 +76,9 @@ public:
     virtual Ref<Block> upload(Record& record, const void* data, std::uint64_t size) = 0;
     // Memory that the host writes images to, and image() reads in place.
     virtual Ref<Block> empty(std::uint64_t size) = 0;
+    // The block for others to open, and what others share as a block. Throws where the backend cannot.
+    virtual SharedMemory share(const Ref<Block>& block) = 0;
+    virtual Ref<Block> attach(SharedMemory memory) = 0;
     // Waits, bounded by limits::WAIT_NS. Throws what went wrong on the way.
     virtual void finish(Record& record) = 0;
 };

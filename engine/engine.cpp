@@ -39,7 +39,7 @@ void validate(const EngineOptions& options)
 // "auto" takes a GPU where there is one. A driver that runs on this very cpu is a slower cpu backend.
 std::string automatic(const EngineOptions& options)
 {
-    if (!options.device.empty()) return "vulkan";
+    if (!options.device.empty() || options.share) return "vulkan";
     for (const Candidate& candidate : vulkan_candidates())
         if (candidate.usable && !candidate.software) return "vulkan";
     return "cpu";
@@ -62,7 +62,7 @@ Engine::Engine(const EngineOptions& options) : state_(std::make_unique<State>())
         if (!backend)
             backend = name == "cpu"
                           ? Ref<Backend>(new cpu::CpuBackend(options.threads, options.isa, budget))
-                          : make_vulkan_backend(options.device, options.memory_budget);
+                          : make_vulkan_backend(options.device, options.memory_budget, options.share);
         state_->at[stage] = backend.get();
     }
 }
@@ -86,6 +86,18 @@ Ref<Block> Engine::empty(std::uint64_t size)
 {
     state_->check_process();
     return state_->backend(Stage::pyramid).empty(size);
+}
+
+SharedMemory Engine::share(const Ref<Block>& block)
+{
+    state_->check_process();
+    return state_->owner(block).share(block);
+}
+
+Ref<Block> Engine::attach(SharedMemory memory)
+{
+    state_->check_process();
+    return state_->backend(Stage::pyramid).attach(std::move(memory));
 }
 
 Pyramid Engine::pyramid(const Image& image, const PyramidSpec& spec)

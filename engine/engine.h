@@ -26,6 +26,7 @@ struct EngineOptions {
     std::map<std::string, std::string> backend = {{"*", "auto"}};
     std::string device;                 // Vulkan device by UUID, index or part of its name; empty: the first fit
     std::uint64_t memory_budget = 0;    // bytes; 0: limits::MEMORY_BUDGET
+    bool share = false;                 // vulkan: every block can be shared with other APIs and processes
     std::uint32_t threads = 0;          // cpu; 0: as many as the process may use
     std::string isa;                    // cpu: an instruction set by name, for tests; empty: the best there is
 };
@@ -71,6 +72,9 @@ public:
 
     // Memory that the host writes, and in which images are read in place.
     Ref<Block> empty(std::uint64_t size);
+    // With EngineOptions::share: a block for others to open, and what others share as a block of this engine.
+    SharedMemory share(const Ref<Block>& block);
+    Ref<Block> attach(SharedMemory memory);
     // A block as the host reads it: itself, or a copy.
     Ref<Block> host(const Ref<Block>& block);
     // The rows of a layout; with a pyramid and a sample spec, the level each row is read from as well.

@@ -12,6 +12,8 @@ Fd::Fd(int fd) : fd_(fd)
     if (fd_ >= 0) fcntl(fd_, F_SETFD, fcntl(fd_, F_GETFD) | FD_CLOEXEC);
 }
 
+Fd Fd::duplicate(int fd) { return Fd(fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
+
 Fd& Fd::operator=(Fd&& other) noexcept
 {
     if (this != &other) {

@@ -19,6 +19,8 @@ public:
     Fd(const Fd&) = delete;
     Fd& operator=(const Fd&) = delete;
 
+    static Fd duplicate(int fd);  // invalid where `fd` is
+
     int get() const { return fd_; }
     explicit operator bool() const { return fd_ >= 0; }
     int release() { return std::exchange(fd_, -1); }  // for an API that took ownership, on success only

@@ -49,6 +49,17 @@ protected:
     std::uint64_t size_ = 0;
 };
 
+// A block as another device, API or process opens it. Its content is complete when it is handed out.
+struct SharedMemory {
+    Fd fd;                              // opaque: only an import may look into it
+    std::uint64_t allocation_size = 0;  // of the memory: what an import must name, and not the block's
+    std::uint64_t buffer_size = 0;      // of the buffer that lies at its start
+    std::uint64_t offset = 0, size = 0;  // bytes of the block, within both
+    std::uint32_t memory_type = 0;      // as the device numbers them
+    bool dedicated = false;             // the memory was allocated for that one buffer, and an import must say so
+    std::string device_uuid, driver_uuid;  // 32 hex digits each: only the same pair understands the descriptor
+};
+
 // One image in the caller's memory. Strides in bytes, positive. Only `channels` of the stored ones are read.
 struct ImageView {
     const std::byte* data = nullptr;

@@ -52,6 +52,7 @@ rates = engine.rate(IMAGE, relevance=relevance, budget=6)
 tiles, warped = engine.rate_tiles(IMAGE, gaze=(0.5, 0.5)), engine.warp(IMAGE, size=(8, 8))
 def inside():
     for call in (lambda: engine.image(IMAGE), lambda: engine.pyramid(IMAGE), lambda: engine.layout((48, 64), budget=6),
+                 lambda: engine.empty((4, 4)), lambda: engine.share(None), lambda: engine.attach(None),
                  lambda: engine.relevance(IMAGE, saliency="both", cell=16), lambda: relevance.cells,
                  lambda: engine.rate(IMAGE, previous=rates, budget=6), lambda: rates.codes,
                  lambda: engine.rate_tiles(IMAGE, content="ffx"), lambda: engine.warp(IMAGE, size=(8, 8)),

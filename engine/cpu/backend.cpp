@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "engine/error.h"
+
 namespace foveate::cpu {
 
 CpuBackend::CpuBackend(std::uint32_t threads, const std::string& isa, std::uint64_t memory_budget)
@@ -121,6 +123,19 @@ Ref<Block> CpuBackend::upload(Record&, const void* data, std::uint64_t size)
     Ref<Block> block = memory_->allocate(size);
     std::memcpy(block->host(), data, size);
     return block;
+}
+
+// Its memory is the process's own.
+SharedMemory CpuBackend::share(const Ref<Block>&)
+{
+    fail(ErrorKind::unsupported, "Engine: share", "memory of the cpu backend", "of vulkan",
+         "Use Engine(backend=\"vulkan\", share=True).");
+}
+
+Ref<Block> CpuBackend::attach(SharedMemory)
+{
+    fail(ErrorKind::unsupported, "Engine: attach", "the cpu backend", "vulkan",
+         "Use Engine(backend=\"vulkan\", share=True).");
 }
 
 }  // namespace foveate::cpu

@@ -56,6 +56,8 @@ public:
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> upload(Record& record, const void* data, std::uint64_t size) override;
     Ref<Block> empty(std::uint64_t size) override { return memory_->allocate(size); }
+    SharedMemory share(const Ref<Block>& block) override;
+    Ref<Block> attach(SharedMemory memory) override;
     void finish(Record&) override {}  // every stage has finished when it returns
 
 private:

@@ -7,8 +7,8 @@
 
 namespace foveate::vulkan {
 
-VulkanBackend::VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget)
-    : device_(new Device(choose_adapter(device_selector), memory_budget, static_cast<Backend*>(this))),
+VulkanBackend::VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget, bool share)
+    : device_(new Device(choose_adapter(device_selector), memory_budget, static_cast<Backend*>(this), share)),
       recorder_(new Recorder(device_)), programs_(std::make_unique<Programs>(*device_))
 {
     const Adapter& adapter = device_->adapter();
@@ -88,7 +88,7 @@ Ref<Buffer> VulkanBackend::own(VulkanRecord& record, const Ref<Block>& block, co
     if (buffer && buffer->device() == device_.get()) {
         buffer->retain();
         Ref<Buffer> held(buffer);
-        record.hold(held);
+        record.use(held);
         return held;
     }
     require(block && block->host(), what, "memory of another engine", "memory the host can read",
@@ -136,9 +136,9 @@ void add_windows(std::vector<Binding>& bindings, const char* const (&names)[WIND
 
 namespace foveate {
 
-Ref<Backend> make_vulkan_backend(const std::string& device_selector, std::uint64_t memory_budget)
+Ref<Backend> make_vulkan_backend(const std::string& device_selector, std::uint64_t memory_budget, bool share)
 {
-    return Ref<Backend>(new vulkan::VulkanBackend(device_selector, memory_budget));
+    return Ref<Backend>(new vulkan::VulkanBackend(device_selector, memory_budget, share));
 }
 
 }  // namespace foveate

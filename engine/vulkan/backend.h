@@ -20,7 +20,8 @@ std::vector<Candidate> vulkan_candidates();
 
 // A backend on the device that the selector names: a UUID in hex, an index, or a part of the device's name in
 // any case; empty: the first usable one. memory_budget in bytes, 0: limits::MEMORY_BUDGET or the device's
-// heap, whichever is less.
-Ref<Backend> make_vulkan_backend(const std::string& device_selector, std::uint64_t memory_budget);
+// heap, whichever is less. share: every block can be shared with other APIs and processes; throws where the device
+// cannot.
+Ref<Backend> make_vulkan_backend(const std::string& device_selector, std::uint64_t memory_budget, bool share = false);
 
 }  // namespace foveate

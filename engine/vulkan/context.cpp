@@ -74,6 +74,20 @@ int compute_family(const Instance& instance, VkPhysicalDevice device)
     return any;
 }
 
+void ask_sharing(const Instance& instance, Adapter& adapter)
+{
+    VkPhysicalDeviceExternalBufferInfo info{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_BUFFER_INFO};
+    info.usage = BUFFER_USAGE;
+    info.handleType = SHARED_HANDLE;
+    VkExternalBufferProperties properties{VK_STRUCTURE_TYPE_EXTERNAL_BUFFER_PROPERTIES};
+    instance.vk.GetPhysicalDeviceExternalBufferProperties(adapter.handle, &info, &properties);
+    const auto features = properties.externalMemoryProperties.externalMemoryFeatures;
+    constexpr VkExternalMemoryFeatureFlags BOTH =
+        VK_EXTERNAL_MEMORY_FEATURE_EXPORTABLE_BIT | VK_EXTERNAL_MEMORY_FEATURE_IMPORTABLE_BIT;
+    adapter.shares = (features & BOTH) == BOTH;
+    adapter.shares_dedicated = features & VK_EXTERNAL_MEMORY_FEATURE_DEDICATED_ONLY_BIT;
+}
+
 Adapter adapter_of(const Instance& instance, VkPhysicalDevice device)
 {
     Adapter adapter;
@@ -112,6 +126,7 @@ Adapter adapter_of(const Instance& instance, VkPhysicalDevice device)
     adapter.uuid = hex(id.deviceUUID, VK_UUID_SIZE);
     adapter.driver_uuid = hex(id.driverUUID, VK_UUID_SIZE);
     adapter.allocation_max = size.maxMemoryAllocationSize;
+    if (has_extension(extensions, VK_KHR_EXTERNAL_MEMORY_FD_EXTENSION_NAME)) ask_sharing(instance, adapter);
     adapter.host_alignment = host.minImportedHostPointerAlignment;
     adapter.driver = driver.driverName;
     if (*driver.driverInfo)

@@ -18,6 +18,10 @@ inline constexpr std::uint32_t NEED_INVOCATIONS = 128;
 inline constexpr std::uint32_t NEED_STORAGE_BUFFERS = 16;              // in one shader
 inline constexpr std::uint32_t NEED_STORAGE_BUFFER_RANGE = 128u << 20;  // bytes: one window
 
+inline constexpr VkBufferUsageFlags BUFFER_USAGE =
+    VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_STORAGE_BUFFER_BIT;
+inline constexpr VkExternalMemoryHandleTypeFlagBits SHARED_HANDLE = VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT;
+
 class Instance : public Counted {
 public:
     explicit Instance(const Library& library);
@@ -48,6 +52,8 @@ struct Adapter {
     std::uint32_t queue_family = 0;
     bool software = false;
     bool timeline_core = false;                      // in 1.2; else by VK_KHR_timeline_semaphore
+    bool shares = false;                             // buffers, as descriptors of files
+    bool shares_dedicated = false;                   // and only such as have their memory for themselves
     std::uint64_t host_alignment = 0;                // of the caller's memory that can be imported; 0: none can
     std::vector<std::string> reasons;                // against it; empty: usable
 

@@ -5,10 +5,13 @@
 
 namespace foveate::vulkan {
 
-Device::Device(Choice choice, std::uint64_t memory_budget, const void* owner)
+Device::Device(Choice choice, std::uint64_t memory_budget, const void* owner, bool share)
     : memory(*this), choice_(std::move(choice)), process_(getpid())
 {
-    create();
+    require(!share || adapter().shares, "Engine: share", adapter().name + ", which cannot",
+            "a device with VK_KHR_external_memory_fd", "Use another device, or leave out share.",
+            ErrorKind::unsupported);
+    create(share);
     try {
         vk = device_table(instance().vk, handle_);
         vk.GetDeviceQueue(handle_, adapter().queue_family, 0, &queue_);
@@ -17,7 +20,7 @@ Device::Device(Choice choice, std::uint64_t memory_budget, const void* owner)
         VkSemaphoreCreateInfo info{VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO};
         info.pNext = &type;
         timeline_ = own<VkSemaphore>(vk.CreateSemaphore, vk.DestroySemaphore, info, "create the timeline");
-        memory.open(memory_budget, owner);
+        memory.open(memory_budget, owner, share);
     } catch (...) {
         timeline_ = {};
         if (vk.DestroyDevice) vk.DestroyDevice(handle_, nullptr);
@@ -32,7 +35,7 @@ Device::~Device()
     vk.DestroyDevice(handle_, nullptr);
 }
 
-void Device::create()
+void Device::create(bool share)
 {
     const float priority = 1.0f;
     VkDeviceQueueCreateInfo queue{VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO};
@@ -44,6 +47,7 @@ void Device::create()
     timeline.timelineSemaphore = VK_TRUE;
     std::vector<const char*> extensions;
     if (!adapter().timeline_core) extensions.push_back(VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME);
+    if (share) extensions.push_back(VK_KHR_EXTERNAL_MEMORY_FD_EXTENSION_NAME);
     if (adapter().host_alignment) extensions.push_back(VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
     VkDeviceCreateInfo info{VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO};
     info.pNext = &timeline;

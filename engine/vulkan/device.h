@@ -49,7 +49,8 @@ private:
 
 class Device : public Counted {
 public:
-    Device(Choice choice, std::uint64_t memory_budget, const void* owner);
+    // share: its buffers can be opened by other APIs and processes.
+    Device(Choice choice, std::uint64_t memory_budget, const void* owner, bool share = false);
     ~Device() override;
 
     VkDevice handle() const { return handle_; }
@@ -79,7 +80,7 @@ public:
     Memory memory;
 
 private:
-    void create();
+    void create(bool share);
     void last_release() override;
 
     Choice choice_;

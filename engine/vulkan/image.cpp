@@ -109,7 +109,7 @@ bool VulkanBackend::in_place(VulkanRecord& recording, Image& image, std::uint64_
     if (!buffer && packed >= WORTH && reach.gapless) buffer = device_->memory.borrow(reach.low, reach.high);
     // One that needs a choice of windows where a copy would not is slower than the copy.
     if (!buffer || buffer->size() > std::max(packed, WINDOW) || buffer->size() > caps_.image_bytes_max) return false;
-    recording.hold(buffer);
+    recording.use(buffer);
     const std::byte* const base = buffer->host();
     if (buffer->use() != Use::device) buffer = recording.near(buffer);
     image.table.clear();

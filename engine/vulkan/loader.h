@@ -22,7 +22,7 @@ namespace foveate::vulkan {
     X(DestroyInstance) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties)                            \
     X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties)       \
     X(GetPhysicalDeviceQueueFamilyProperties) X(EnumerateDeviceExtensionProperties) X(CreateDevice)          \
-    X(GetDeviceProcAddr)
+    X(GetPhysicalDeviceExternalBufferProperties) X(GetDeviceProcAddr)
 
 #define VULKAN_DEBUG_INSTANCE_FUNCTIONS(X) X(CreateDebugUtilsMessengerEXT) X(DestroyDebugUtilsMessengerEXT)
 
@@ -31,6 +31,7 @@ namespace foveate::vulkan {
     X(CreateFence) X(DestroyFence) X(WaitForFences) X(ResetFences) X(GetFenceStatus)                         \
     X(CreateSemaphore) X(DestroySemaphore)                                                                   \
     X(CreateBuffer) X(DestroyBuffer) X(GetBufferMemoryRequirements) X(BindBufferMemory)                      \
+    X(GetBufferMemoryRequirements2)                                                                          \
     X(AllocateMemory) X(FreeMemory) X(MapMemory)                                                             \
     X(CreateShaderModule) X(DestroyShaderModule)                                                             \
     X(CreateDescriptorSetLayout) X(DestroyDescriptorSetLayout)                                               \
@@ -44,7 +45,7 @@ namespace foveate::vulkan {
     X(CmdBindPipeline) X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch)                           \
     X(CmdPipelineBarrier) X(CmdCopyBuffer)
 
-#define VULKAN_SHARE_DEVICE_FUNCTIONS(X) X(GetMemoryHostPointerPropertiesEXT)
+#define VULKAN_SHARE_DEVICE_FUNCTIONS(X) X(GetMemoryHostPointerPropertiesEXT) X(GetMemoryFdKHR)
 
 #define VULKAN_DEBUG_DEVICE_FUNCTIONS(X) X(CmdBeginDebugUtilsLabelEXT) X(CmdEndDebugUtilsLabelEXT)
 

@@ -59,9 +59,10 @@ void Buffer::last_release()
     device->memory.give_back(this);
 }
 
-void Memory::open(std::uint64_t budget, const void* owner)
+void Memory::open(std::uint64_t budget, const void* owner, bool share)
 {
     owner_ = owner;
+    share_ = share;
     VkPhysicalDeviceMemoryProperties memory{};
     device_.instance().vk.GetPhysicalDeviceMemoryProperties(device_.adapter().handle, &memory);
     const VkPhysicalDeviceType type = device_.adapter().properties.deviceType;
@@ -80,6 +81,8 @@ void Memory::open(std::uint64_t budget, const void* owner)
                 "Use backend=\"cpu\".", ErrorKind::unsupported);
         types_[use] = std::uint32_t(found[use]);
     }
+    for (std::uint32_t i = 0; i < memory.memoryTypeCount; ++i)
+        if ((memory.memoryTypes[i].propertyFlags & MAPPED) == MAPPED) mappable_ |= 1u << i;
     const std::uint64_t heap = memory.memoryHeaps[memory.memoryTypes[types_[0]].heapIndex].size;
     budget_ = budget ? budget : std::min<std::uint64_t>(limits::MEMORY_BUDGET, heap);
     pool_max_ = std::min(budget_ / 2, POOL_MAX);
@@ -151,17 +154,24 @@ Buffer* Memory::create(Use use, std::uint64_t capacity)
         buffer->use_ = use;
         buffer->capacity_ = capacity;
         const DeviceTable& vk = device_.vk;
-        VkBufferCreateInfo info{VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO};
-        info.size = capacity;
-        info.usage = VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
-        if (use == Use::device) info.usage |= VK_BUFFER_USAGE_STORAGE_BUFFER_BIT;
-        check(vk.CreateBuffer(device_.handle(), &info, nullptr, &buffer->handle_), "create a buffer");
-        VkMemoryRequirements needs{};
-        vk.GetBufferMemoryRequirements(device_.handle(), buffer->handle_, &needs);
+        // OpenGL drivers open nothing that fills its memory to the last byte.
+        buffer->buffer_size_ = share_ ? capacity + PAGE : capacity;
+        create_handle(*buffer, share_ ? SHARED_HANDLE : VkExternalMemoryHandleTypeFlagBits(0));
+        VkMemoryDedicatedRequirements dedicated{VK_STRUCTURE_TYPE_MEMORY_DEDICATED_REQUIREMENTS};
+        const VkMemoryRequirements needs = needs_of(*buffer, dedicated);
         const std::uint32_t type = types_[std::uint32_t(use)];
         require(needs.memoryTypeBits >> type & 1u, "vulkan: memory type", type, "one that buffers may use",
                 "Use another device, or backend=\"cpu\".", ErrorKind::device);
+        buffer->allocation_size_ = needs.size;
+        buffer->dedicated_ = share_ && (dedicated.prefersDedicatedAllocation || dedicated.requiresDedicatedAllocation ||
+                                        device_.adapter().shares_dedicated);
+        VkMemoryDedicatedAllocateInfo own{VK_STRUCTURE_TYPE_MEMORY_DEDICATED_ALLOCATE_INFO};
+        own.buffer = buffer->handle_;
+        VkExportMemoryAllocateInfo shared{VK_STRUCTURE_TYPE_EXPORT_MEMORY_ALLOCATE_INFO};
+        shared.pNext = buffer->dedicated_ ? &own : nullptr;
+        shared.handleTypes = SHARED_HANDLE;
         VkMemoryAllocateInfo allocate{VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO};
+        allocate.pNext = share_ ? &shared : nullptr;
         allocate.allocationSize = needs.size;
         allocate.memoryTypeIndex = type;
         VkResult result = vk.AllocateMemory(device_.handle(), &allocate, nullptr, &buffer->memory_);
@@ -175,12 +185,7 @@ Buffer* Memory::create(Use use, std::uint64_t capacity)
         }
         check(result, "allocate memory");
         check(vk.BindBufferMemory(device_.handle(), buffer->handle_, buffer->memory_, 0), "bind memory");
-        if (shared_ || use != Use::device) {
-            void* mapped = nullptr;
-            check(vk.MapMemory(device_.handle(), buffer->memory_, 0, VK_WHOLE_SIZE, 0, &mapped),
-                  "map memory");
-            buffer->host_ = static_cast<std::byte*>(mapped);
-        }
+        if (shared_ || use != Use::device) map(*buffer);
         return buffer;
     } catch (...) {
         std::lock_guard lock(mutex_);
@@ -190,6 +195,34 @@ Buffer* Memory::create(Use use, std::uint64_t capacity)
             used_ -= capacity;
         throw;
     }
+}
+
+void Memory::create_handle(Buffer& buffer, VkExternalMemoryHandleTypeFlagBits handle_type)
+{
+    VkExternalMemoryBufferCreateInfo external{VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO};
+    external.handleTypes = handle_type;
+    VkBufferCreateInfo info{VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO};
+    info.pNext = handle_type ? &external : nullptr;
+    info.size = buffer.buffer_size_;
+    info.usage = BUFFER_USAGE;
+    check(device_.vk.CreateBuffer(device_.handle(), &info, nullptr, &buffer.handle_), "create a buffer");
+}
+
+VkMemoryRequirements Memory::needs_of(const Buffer& buffer, VkMemoryDedicatedRequirements& dedicated) const
+{
+    VkBufferMemoryRequirementsInfo2 info{VK_STRUCTURE_TYPE_BUFFER_MEMORY_REQUIREMENTS_INFO_2};
+    info.buffer = buffer.handle_;
+    VkMemoryRequirements2 needs{VK_STRUCTURE_TYPE_MEMORY_REQUIREMENTS_2};
+    needs.pNext = &dedicated;
+    device_.vk.GetBufferMemoryRequirements2(device_.handle(), &info, &needs);
+    return needs.memoryRequirements;
+}
+
+void Memory::map(Buffer& buffer)
+{
+    void* mapped = nullptr;
+    check(device_.vk.MapMemory(device_.handle(), buffer.memory_, 0, VK_WHOLE_SIZE, 0, &mapped), "map memory");
+    buffer.host_ = static_cast<std::byte*>(mapped);
 }
 
 void Memory::destroy(Buffer* buffer)
@@ -215,7 +248,7 @@ void Memory::give_back(Buffer* buffer)
 {
     std::lock_guard lock(mutex_);
     if (std::exchange(buffer->lent_, false)) lent_.erase(buffer->host_);
-    if (!closed_ && buffer->capacity_ && buffer->capacity_ <= pool_max_) {
+    if (!closed_ && !buffer->foreign_ && buffer->capacity_ && buffer->capacity_ <= pool_max_) {
         try {
             pool_.push_back(buffer);
             pooled_ += buffer->capacity_;

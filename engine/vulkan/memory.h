@@ -6,6 +6,7 @@
 // Pixels need not be copied: they can be written into a buffer that is lent, or their own pages are borrowed.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -33,6 +34,8 @@ public:
     VkBuffer handle() const { return handle_; }
     const Device* device() const { return device_.get(); }
     Use use() const { return use_; }
+    bool shared() const { return foreign_; }         // with others, outside of this device
+    void set_shared() { foreign_ = true; }
 
 private:
     friend class Memory;
@@ -40,8 +43,10 @@ private:
 
     Ref<Device> device_;
     Use use_ = Use::device;
-    std::uint64_t capacity_ = 0;                     // 0: borrowed
-    bool lent_ = false;
+    std::uint64_t capacity_ = 0;                     // 0: the memory is not ours
+    std::uint64_t buffer_size_ = 0, allocation_size_ = 0;
+    bool lent_ = false, dedicated_ = false;
+    std::atomic<bool> foreign_{false};
     VkBuffer handle_ = VK_NULL_HANDLE;
     VkDeviceMemory memory_ = VK_NULL_HANDLE;
     std::byte* host_ = nullptr;
@@ -52,7 +57,8 @@ class Memory {
 public:
     explicit Memory(Device& device) : device_(device) {}
     // `owner`: the backend that blocks name as theirs.
-    void open(std::uint64_t budget, const void* owner);
+    // `share`: every buffer can be opened by others.
+    void open(std::uint64_t budget, const void* owner, bool share);
 
     // At least one byte. Throws ErrorKind::memory over the budget or when the device has no more.
     Ref<Buffer> acquire(Use use, std::uint64_t size);
@@ -63,6 +69,10 @@ public:
     Ref<Buffer> lent(const std::byte* low, const std::byte* high);
     // The caller's own pages from `low` to `high` as a buffer to read from; null where the device cannot.
     Ref<Buffer> borrow(const std::byte* low, const std::byte* high);
+
+    // For others to open, and what others opened to us. Of a buffer that is shared nothing is reused.
+    SharedMemory share(Buffer& buffer);
+    Ref<Buffer> attach(SharedMemory memory);
 
     bool shared() const { return shared_; }          // every Use is the same mapped memory
     std::uint64_t budget() const { return budget_; }
@@ -75,6 +85,9 @@ public:
 private:
     friend class Buffer;
     Ref<Buffer> handed_out(Buffer* buffer, std::uint64_t size);
+    void create_handle(Buffer& buffer, VkExternalMemoryHandleTypeFlagBits handle_type);
+    VkMemoryRequirements needs_of(const Buffer& buffer, VkMemoryDedicatedRequirements& dedicated) const;
+    void map(Buffer& buffer);
     Buffer* take(Use use, std::uint64_t capacity);
     Buffer* create(Use use, std::uint64_t capacity);
     void destroy(Buffer* buffer);
@@ -83,8 +96,8 @@ private:
 
     Device& device_;
     const void* owner_ = nullptr;
-    bool shared_ = false;
-    std::uint32_t types_[USE_COUNT] = {};
+    bool shared_ = false, share_ = false;
+    std::uint32_t types_[USE_COUNT] = {}, mappable_ = 0;  // bit by bit: the types that the host sees
     std::uint64_t budget_ = 0, pool_max_ = 0;
 
     mutable std::mutex mutex_;

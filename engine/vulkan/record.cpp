@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/vulkan/record.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "engine/limits.h"
@@ -116,6 +117,40 @@ void VulkanRecord::stage_barrier(std::uint32_t from, std::uint32_t to)
                                    nullptr);
 }
 
+// Memory that others open belongs to one side at a time: this queue, or whatever is outside of this device.
+void VulkanRecord::own_barrier(const Buffer& buffer, bool take)
+{
+    constexpr std::uint32_t ANY = COMPUTE | TRANSFER;
+    const std::uint32_t ours = device().adapter().queue_family;
+    VkBufferMemoryBarrier barrier{VK_STRUCTURE_TYPE_BUFFER_MEMORY_BARRIER};
+    barrier.srcAccessMask = take ? 0 : writes(ANY);
+    barrier.dstAccessMask = take ? reads_and_writes(ANY) : 0;
+    barrier.srcQueueFamilyIndex = take ? VK_QUEUE_FAMILY_EXTERNAL : ours;
+    barrier.dstQueueFamilyIndex = take ? ours : VK_QUEUE_FAMILY_EXTERNAL;
+    barrier.buffer = buffer.handle();
+    barrier.size = VK_WHOLE_SIZE;
+    const VkPipelineStageFlags outside =
+        take ? VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT : VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT;
+    const VkPipelineStageFlags from = take ? outside : stages(ANY), to = take ? stages(ANY) : outside;
+    device().vk.CmdPipelineBarrier(commands(), from, to, 0, 0, nullptr, 1, &barrier, 0, nullptr);
+}
+
+void VulkanRecord::use(const Ref<Buffer>& buffer)
+{
+    hold(buffer);
+    const auto same = [&](const Ref<Buffer>& other) { return other.get() == buffer.get(); };
+    if (!buffer->shared() || std::any_of(shared_.begin(), shared_.end(), same)) return;
+    own_barrier(*buffer, true);
+    shared_.push_back(buffer);
+}
+
+void VulkanRecord::hand_over(const Ref<Buffer>& buffer)
+{
+    commands();
+    hold(buffer);
+    shared_.push_back(buffer);
+}
+
 void VulkanRecord::begin_stage()
 {
     if (written_) stage_barrier(written_, COMPUTE | TRANSFER);
@@ -204,6 +239,7 @@ void VulkanRecord::finish()
 {
     if (!recording_) return;
     stage_barrier(COMPUTE | TRANSFER, HOST);
+    for (const Ref<Buffer>& buffer : std::exchange(shared_, {})) own_barrier(*buffer, false);
     // From here a failure destroys the recording, unless the device has it.
     auto recording = std::exchange(recording_, nullptr);
     auto held = std::exchange(held_, {});

@@ -76,6 +76,10 @@ public:
     // A buffer that lives at least as long as this recording's work.
     Ref<Buffer> buffer(Use use, std::uint64_t size);
     void hold(Ref<Block> block) { held_.push_back(std::move(block)); }
+    // Holds it, and takes it back for as long as this recording works where it is shared with others.
+    void use(const Ref<Buffer>& buffer);
+    // Hands it to the others who share it, when what is recorded is done.
+    void hand_over(const Ref<Buffer>& buffer);
     // Where the host writes the bytes of a new buffer, before finish().
     std::byte* fill(const Ref<Buffer>& buffer);
     Ref<Buffer> upload(const void* data, std::uint64_t size);
@@ -93,6 +97,7 @@ private:
     VkCommandBuffer commands();
     void copy(const Buffer& from, const Buffer& to, std::uint64_t size);
     void stage_barrier(std::uint32_t from, std::uint32_t to);
+    void own_barrier(const Buffer& buffer, bool take);
     VkDescriptorSet descriptor_set(const Program& program);
     void write_set(VkDescriptorSet set, const Program& program, std::span<const Binding> bindings) const;
     void last_release() override;
@@ -100,6 +105,7 @@ private:
     Ref<Recorder> recorder_;
     std::unique_ptr<Recording> recording_;
     std::vector<Ref<Block>> held_;
+    std::vector<Ref<Buffer>> shared_;   // to hand over at the end
     std::uint32_t written_ = 0;         // Scopes with writes that no barrier has followed
 };
 

@@ -17,7 +17,7 @@ inline constexpr std::uint32_t WINDOWS = 4;
 
 class VulkanBackend final : public Backend {
 public:
-    VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget);
+    VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget, bool share);
     ~VulkanBackend() override;
 
     const Caps& caps() const override { return caps_; }
@@ -35,6 +35,8 @@ public:
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> upload(Record& record, const void* data, std::uint64_t size) override;
     Ref<Block> empty(std::uint64_t size) override { return device_->memory.lend(size); }
+    SharedMemory share(const Ref<Block>& block) override;
+    Ref<Block> attach(SharedMemory memory) override { return device_->memory.attach(std::move(memory)); }
     void finish(Record& record) override;
 
 private:

@@ -18,7 +18,7 @@ std::vector<Candidate> vulkan_candidates()
              .reasons = {REASON}}};
 }
 
-Ref<Backend> make_vulkan_backend(const std::string&, std::uint64_t)
+Ref<Backend> make_vulkan_backend(const std::string&, std::uint64_t, bool)
 {
     fail(ErrorKind::unsupported, std::string("Engine: no Vulkan device: no device (") + REASON + ")", "", "",
          "Use backend=\"cpu\".");

@@ -55,6 +55,7 @@ struct HeldPatches {
     SampleSpec spec;
 };
 
+void bind_share(nb::class_<Engine>& engine);
 void bind_warp(nb::module_& module, nb::class_<Engine>& engine);
 void bind_source(nb::module_& module);
 void bind_array(nb::module_& module);

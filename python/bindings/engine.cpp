@@ -87,11 +87,11 @@ public:
 };
 
 void make_engine(UnlockedEngine* self, std::map<std::string, std::string> backend, std::string device,
-                 std::uint64_t memory_budget, std::uint32_t threads, std::string isa)
+                 std::uint64_t memory_budget, std::uint32_t threads, std::string isa, bool share)
 {
     unlocked([&] {
         return new (self) UnlockedEngine(
-            EngineOptions{std::move(backend), std::move(device), memory_budget, threads, std::move(isa)});
+            EngineOptions{std::move(backend), std::move(device), memory_budget, share, threads, std::move(isa)});
     });
 }
 
@@ -331,10 +331,11 @@ void bind_engine(nb::module_& module)
         .def("patches_array", patches_array, nb::arg("patches"), nb::arg("shape"))
         .def("caps", caps_of, nb::arg("stage"))
         .def("counters", counters_of);
+    bind_share(base);
     bind_warp(module, base);
     nb::class_<UnlockedEngine, Engine>(module, "Engine")
         .def("__init__", make_engine, nb::arg("backend"), nb::arg("device"), nb::arg("memory_budget"),
-             nb::arg("threads"), nb::arg("isa"));
+             nb::arg("threads"), nb::arg("isa"), nb::arg("share"));
 }
 
 }  // namespace foveate::bindings

@@ -25,6 +25,7 @@ from .relevance import Relevance, tokens_relevance
 from .relevance import relevance as relevance_stage
 from .sample import Patches
 from .sample import sample as sample_stage
+from .share import Shared, attach_array, share_array
 from .tensor import Tokens
 from .tensor import tensor as tensor_stage
 from .types import (
@@ -64,6 +65,7 @@ class Engine:
             the first that fits.
         memory_budget: bytes the engine may hold; None: 4 GiB.
         threads: of the cpu backend, 1..256; None: as many as this process may use.
+        share: memory that other devices, APIs and processes can open; see `share`. "auto" is Vulkan then.
 
     Raises:
         InputError: an option outside the above.
@@ -78,7 +80,8 @@ class Engine:
     """
 
     def __init__(self, backend: BackendName | dict[StageName, BackendName] = "auto", *,
-                 device: str | None = None, memory_budget: int | None = None, threads: int | None = None):
+                 device: str | None = None, memory_budget: int | None = None, threads: int | None = None,
+                 share: bool = False):
         self._core, self._forks = None, default.forks
         self._lock = threading.Lock()
         self._copies = 0
@@ -91,7 +94,8 @@ class Engine:
         if memory_budget is not None:
             budget = _bytes("Engine: memory_budget", memory_budget)
         count = 0 if threads is None else whole("Engine: threads", threads, 1, _core.limits()["threads"])
-        self._core = _core.Engine(dict(names), device, budget, count, "")
+        require(isinstance(share, bool), "Engine: share", repr(share), "True or False")
+        self._core = _core.Engine(dict(names), device, budget, count, "", share)
 
     def _open(self):
         core = self._core
@@ -166,6 +170,14 @@ class Engine:
                 "2 to 4 sizes of at least 1")
         require(dtype in PIXELS, "Engine: empty dtype", repr(dtype), '"uint8", "uint16" or "float32"')
         return Array(self._open().empty(list(sizes), PIXELS.index(dtype)))
+
+    def share(self, array: Array) -> Shared:
+        """What another Engine, API or process needs to open an array of this one; see docs/interop.md."""
+        return share_array(self._open(), array)
+
+    def attach(self, shared: Shared) -> Array:
+        """The array that another Engine shared, in the same memory; its descriptor stays the caller's."""
+        return attach_array(self._open(), shared)
 
     def image(self, images, *, channels: Channels | None = None, background=None) -> Image:
         """The stage image; see `foveate.image`."""

@@ -3,8 +3,6 @@
 // a typed error or the right bytes, nothing is left behind, and a new backend works. Every 25th call here, where
 // tests/test_fault.py takes every one;
 // VULKAN_FAULT_STEP=1 for each of them here too.
-#include <dirent.h>
-#include <unistd.h>
 #include <vulkan/vulkan_core.h>
 
 #include <chrono>
@@ -38,20 +36,6 @@ Made canonical()
     const Made second = run(*backend, {picture().view}, small_spec());
     check(first == second, "the second run equals the first");
     return first;
-}
-
-// SwiftShader keeps one file of its own for every device that ever was; those are not ours to count.
-int open_files()
-{
-    int count = 0;
-    DIR* folder = opendir("/proc/self/fd");
-    while (const dirent* entry = readdir(folder)) {
-        char target[256] = {};
-        const ssize_t size = readlinkat(dirfd(folder), entry->d_name, target, sizeof target - 1);
-        count += size < 0 || std::strstr(target, "swiftshader_jit") == nullptr;
-    }
-    closedir(folder);
-    return count;
 }
 
 bool kind_fits(VkResult code, ErrorKind kind)
