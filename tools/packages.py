@@ -63,6 +63,10 @@ VULKAN = (
 TEST = (
     ("Vulkan loader", "libvulkan1", library("libvulkan.so.1")),
     ("lavapipe", "mesa-vulkan-drivers", lambda: lavapipe_icd() is not None),
+    ("OpenGL", "libgl1", library("libGL.so.1")),
+    ("EGL", "libegl1", library("libEGL.so.1")),
+    ("Mesa's EGL", "libegl-mesa0", library("libEGL_mesa.so.0")),
+    ("llvmpipe", "libgl1-mesa-dri", lambda: any(Path("/usr/lib").glob("**/dri/swrast_dri.so"))),
     ("Vulkan validation layer", "vulkan-validationlayers",
      lambda: data_file("vulkan/explicit_layer.d/VkLayer_khronos_validation.json") is not None),
     ("spirv-val", "spirv-tools", program("spirv-val")),
