@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/plan.h"
+#include "engine/trace.h"
 
 namespace foveate {
 
@@ -47,6 +48,7 @@ struct Counters {                                  // since the backend was made
     std::uint64_t image_copies = 0;                // images copied because memory could not be used in place
     std::uint64_t host_waits = 0;
     std::uint64_t memory_used = 0, memory_peak = 0;  // bytes in blocks, pooled ones included
+    std::uint64_t spans_dropped = 0;               // beyond what is kept between two calls of spans()
     std::uint64_t messages = 0;                    // of the validation layer, warnings and errors
 };
 
@@ -54,6 +56,8 @@ class Backend : public Counted {
 public:
     virtual const Caps& caps() const = 0;
     virtual Counters counters() const = 0;
+    // What was traced since the last call.
+    virtual std::vector<Span> spans() { return {}; }
 
     virtual Ref<Record> begin() = 0;
     // Makes the pixels readable: the cpu takes the caller's memory as it is, others may copy.

@@ -62,7 +62,7 @@ Engine::Engine(const EngineOptions& options) : state_(std::make_unique<State>())
         if (!backend)
             backend = name == "cpu"
                           ? Ref<Backend>(new cpu::CpuBackend(options.threads, options.isa, budget))
-                          : make_vulkan_backend(options.device, options.memory_budget, options.share);
+                          : make_vulkan_backend(options.device, options.memory_budget, {options.share, options.trace});
         state_->at[stage] = backend.get();
     }
 }
@@ -269,6 +269,15 @@ std::vector<Token> Engine::table(const Layout& layout, const Pyramid* pyramid, c
 
 const Caps& Engine::caps(Stage stage) const { return state_->backend(stage).caps(); }
 
+std::vector<Span> Engine::spans()
+{
+    state_->check_process();
+    std::vector<Span> all;
+    for (auto& [name, backend] : state_->backends)
+        for (Span& span : backend->spans()) all.push_back(std::move(span));
+    return all;
+}
+
 Counters Engine::counters() const
 {
     state_->check_process();
@@ -278,6 +287,7 @@ Counters Engine::counters() const
         sum.records += one.records;
         sum.pipelines_created += one.pipelines_created;
         sum.image_copies += one.image_copies;
+        sum.spans_dropped += one.spans_dropped;
         sum.host_waits += one.host_waits;
         sum.memory_used += one.memory_used;
         sum.memory_peak += one.memory_peak;

@@ -27,6 +27,7 @@ struct EngineOptions {
     std::string device;                 // Vulkan device by UUID, index or part of its name; empty: the first fit
     std::uint64_t memory_budget = 0;    // bytes; 0: limits::MEMORY_BUDGET
     bool share = false;                 // vulkan: every block can be shared with other APIs and processes
+    bool trace = false;                 // vulkan: spans() says when each dispatch ran
     std::uint32_t threads = 0;          // cpu; 0: as many as the process may use
     std::string isa;                    // cpu: an instruction set by name, for tests; empty: the best there is
 };
@@ -82,6 +83,7 @@ public:
 
     const Caps& caps(Stage stage) const;
     Counters counters() const;          // summed over the backends in use
+    std::vector<Span> spans();          // with EngineOptions::trace: what devices did since the last call
 
     static std::vector<Candidate> candidates();
 

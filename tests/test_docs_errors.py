@@ -12,8 +12,8 @@ import foveate
 import pytest
 
 TREE = Path(__file__).resolve().parent.parent
-WORDS = ("Engine|image|pyramid|relevance|rate|layout|sample|warp|tensor|memory|vulkan|encode|doctor|bench|demo|gl|"
-         "overlay|report|quality|foveate")
+WORDS = ("Engine|image|pyramid|relevance|rate|layout|sample|warp|tensor|memory|vulkan|encode|doctor|bench|demo|"
+         "gl|profile|overlay|report|quality|foveate")
 KINDS = {"input": "InputError", "limit": "LimitError", "memory": "MemoryBudgetError", "device": "DeviceError",
          "device_lost": "DeviceLostError", "timeout": "WaitTimeoutError", "forked": "ForkedEngineError",
          "unsupported": "UnsupportedError"}

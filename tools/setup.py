@@ -133,10 +133,10 @@ def build(level):
     key = digest(*names, *(p.read_text() for p in sources), vulkan, PYTHON)
     hint = "Mend the source and run the same command again."
     if any(stamped(f"build-{other}", key) for other in LEVELS[LEVELS.index(level):]):
-        text = execute("build", ["cmake", "--build", BUILD], hint, tail=30)
-        if "no work to do" not in text:
-            site = next(VENV.glob("lib/python*/site-packages"))
-            execute("install", ["cmake", "--install", BUILD, "--prefix", site], hint)
+        execute("build", ["cmake", "--build", BUILD], hint, tail=30)
+        # always: what was built by hand is not installed yet
+        site = next(VENV.glob("lib/python*/site-packages"))
+        if "-- Installing:" in execute("install", ["cmake", "--install", BUILD, "--prefix", site], hint):
             announce("rebuilt what had changed")
         return
     announce("building foveate (engine and Python module)")

@@ -7,9 +7,9 @@
 
 namespace foveate::vulkan {
 
-VulkanBackend::VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget, bool share)
-    : device_(new Device(choose_adapter(device_selector), memory_budget, static_cast<Backend*>(this), share)),
-      recorder_(new Recorder(device_)), programs_(std::make_unique<Programs>(*device_))
+VulkanBackend::VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget, Features features)
+    : device_(new Device(choose_adapter(device_selector), memory_budget, static_cast<Backend*>(this), features.share)),
+      recorder_(new Recorder(device_, features.trace)), programs_(std::make_unique<Programs>(*device_))
 {
     const Adapter& adapter = device_->adapter();
     caps_.backend = "vulkan";
@@ -39,6 +39,7 @@ Counters VulkanBackend::counters() const
     counters.host_waits = recorder_->waits;
     counters.memory_used = device_->memory.used();
     counters.memory_peak = device_->memory.peak();
+    counters.spans_dropped = recorder_->spans_dropped;
     counters.messages = device_->instance().messages();
     return counters;
 }
@@ -136,9 +137,9 @@ void add_windows(std::vector<Binding>& bindings, const char* const (&names)[WIND
 
 namespace foveate {
 
-Ref<Backend> make_vulkan_backend(const std::string& device_selector, std::uint64_t memory_budget, bool share)
+Ref<Backend> make_vulkan_backend(const std::string& device_selector, std::uint64_t memory_budget, Features features)
 {
-    return Ref<Backend>(new vulkan::VulkanBackend(device_selector, memory_budget, share));
+    return Ref<Backend>(new vulkan::VulkanBackend(device_selector, memory_budget, features));
 }
 
 }  // namespace foveate

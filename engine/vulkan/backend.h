@@ -6,6 +6,7 @@
 // Environment:
 //   FOVEATE_VULKAN_LIBRARY  the loader, or one driver, to open instead of libvulkan.so.1
 //   FOVEATE_VULKAN_STAGING  1: copy as for a discrete GPU even where memory is shared; for tests
+//   FOVEATE_SUBMIT_PER_PASS 1: every dispatch is a submission of its own, which is what profilers count
 //   FOVEATE_CACHE_DIR       where compiled pipelines are kept; empty: nowhere; unset: the user's cache folder
 #pragma once
 
@@ -18,10 +19,15 @@ namespace foveate {
 // device selector may give is the position in this list.
 std::vector<Candidate> vulkan_candidates();
 
+struct Features {
+    bool share = false;                 // every block can be shared with other APIs and processes
+    bool trace = false;                 // spans() says when each dispatch ran
+};
+
 // A backend on the device that the selector names: a UUID in hex, an index, or a part of the device's name in
 // any case; empty: the first usable one. memory_budget in bytes, 0: limits::MEMORY_BUDGET or the device's
-// heap, whichever is less. share: every block can be shared with other APIs and processes; throws where the device
-// cannot.
-Ref<Backend> make_vulkan_backend(const std::string& device_selector, std::uint64_t memory_budget, bool share = false);
+// heap, whichever is less. Throws where the device lacks a feature that is asked for.
+Ref<Backend> make_vulkan_backend(const std::string& device_selector, std::uint64_t memory_budget,
+                                 Features features = {});
 
 }  // namespace foveate

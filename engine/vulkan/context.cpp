@@ -59,7 +59,7 @@ std::string version_text(std::uint32_t version)
 }
 
 // Compute without graphics first: such a queue runs beside a renderer's.
-int compute_family(const Instance& instance, VkPhysicalDevice device)
+int compute_family(const Instance& instance, VkPhysicalDevice device, std::uint32_t& timestamp_bits)
 {
     std::uint32_t count = 0;
     instance.vk.GetPhysicalDeviceQueueFamilyProperties(device, &count, nullptr);
@@ -68,8 +68,10 @@ int compute_family(const Instance& instance, VkPhysicalDevice device)
     int any = -1;
     for (std::uint32_t i = 0; i < count; ++i) {
         if (!(families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) || !families[i].queueCount) continue;
-        if (!(families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT)) return int(i);
-        if (any < 0) any = int(i);
+        if (any >= 0 && (families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT)) continue;
+        any = int(i);
+        timestamp_bits = families[i].timestampValidBits;
+        if (!(families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT)) return any;
     }
     return any;
 }
@@ -142,7 +144,7 @@ Adapter adapter_of(const Instance& instance, VkPhysicalDevice device)
     }
     if (!timeline.timelineSemaphore) adapter.reasons.push_back("needs timelineSemaphore");
 
-    const int family = compute_family(instance, device);
+    const int family = compute_family(instance, device, adapter.timestamp_bits);
     if (family < 0) adapter.reasons.push_back("needs a compute queue");
     adapter.queue_family = family < 0 ? 0 : std::uint32_t(family);
 

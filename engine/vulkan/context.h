@@ -51,6 +51,7 @@ struct Adapter {
     std::uint64_t allocation_max = 0;                // bytes in one VkDeviceMemory
     std::uint32_t queue_family = 0;
     bool software = false;
+    std::uint32_t timestamp_bits = 0;                // of the queue; 0: it tells no time
     bool timeline_core = false;                      // in 1.2; else by VK_KHR_timeline_semaphore
     bool shares = false;                             // buffers, as descriptors of files
     bool shares_dedicated = false;                   // and only such as have their memory for themselves

@@ -43,11 +43,13 @@ namespace foveate::vulkan {
     X(CreateCommandPool) X(DestroyCommandPool) X(ResetCommandPool) X(AllocateCommandBuffers)                 \
     X(BeginCommandBuffer) X(EndCommandBuffer)                                                                \
     X(CmdBindPipeline) X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch)                           \
-    X(CmdPipelineBarrier) X(CmdCopyBuffer)
+    X(CmdPipelineBarrier) X(CmdCopyBuffer)                                                                   \
+    X(CreateQueryPool) X(DestroyQueryPool) X(CmdResetQueryPool) X(CmdWriteTimestamp) X(GetQueryPoolResults)
 
 #define VULKAN_SHARE_DEVICE_FUNCTIONS(X) X(GetMemoryHostPointerPropertiesEXT) X(GetMemoryFdKHR)
 
-#define VULKAN_DEBUG_DEVICE_FUNCTIONS(X) X(CmdBeginDebugUtilsLabelEXT) X(CmdEndDebugUtilsLabelEXT)
+#define VULKAN_DEBUG_DEVICE_FUNCTIONS(X)                                                                     \
+    X(SetDebugUtilsObjectNameEXT) X(CmdBeginDebugUtilsLabelEXT) X(CmdEndDebugUtilsLabelEXT)
 
 template <class Function>
 struct Entry;

@@ -62,6 +62,13 @@ Program::Program(const Device& device, const Shader& shader, std::uint32_t windo
     check(device.vk.CreateComputePipelines(device.handle(), cache, 1, &info, nullptr, &pipeline),
           "create a pipeline");
     pipeline_ = Owned<VkPipeline>(device.handle(), device.vk.DestroyPipeline.call, pipeline);
+    if (device.instance().debug_utils() && device.vk.SetDebugUtilsObjectNameEXT) {
+        VkDebugUtilsObjectNameInfoEXT named{VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT};
+        named.objectType = VK_OBJECT_TYPE_PIPELINE;
+        named.objectHandle = std::uint64_t(pipeline);
+        named.pObjectName = shader.name;
+        (void)device.vk.SetDebugUtilsObjectNameEXT(device.handle(), &named);  // only for those who look
+    }
 }
 
 const Program& Programs::get(const char* name, std::uint32_t windows)

@@ -53,6 +53,8 @@ VkCommandBuffer VulkanRecord::commands()
         info.flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT;
         check(device().vk.BeginCommandBuffer(recording->commands, &info), "begin recording");
         recording_ = std::move(recording);
+        if (recording_->times.get())
+            device().vk.CmdResetQueryPool(recording_->commands, recording_->times.get(), 0, 2 * TIMED);
         // What earlier submissions wrote; also what orders the reuse of their buffers.
         stage_barrier(COMPUTE | TRANSFER, COMPUTE | TRANSFER);
         written_ = 0;
@@ -230,23 +232,43 @@ void VulkanRecord::dispatch(const Program& program, std::span<const std::byte> p
     if (!params.empty())
         vk.CmdPushConstants(commands, program.layout(), VK_SHADER_STAGE_COMPUTE_BIT, 0,
                             std::uint32_t(params.size()), params.data());
+    // Both when all before is done: dispatches that overlap are told apart by which of them ends when.
+    Recording& recording = *recording_;
+    const VkQueryPool times = recording.timed.size() < TIMED ? recording.times.get() : VK_NULL_HANDLE;
+    const auto query = std::uint32_t(2 * recording.timed.size());
+    if (times) vk.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, times, query);
     vk.CmdDispatch(commands, groups[0], groups[1], groups[2]);
+    if (times) {
+        vk.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, times, query + 1);
+        recording.timed.push_back(program.name());
+    }
     if (labelled && vk.CmdEndDebugUtilsLabelEXT) vk.CmdEndDebugUtilsLabelEXT(commands);
     written_ |= COMPUTE;
+    if (!recorder_->submit_per_pass()) return;
+    const std::vector<Ref<Block>> held = held_;  // what follows still uses them
+    run({});
+    held_ = held;
 }
 
 void VulkanRecord::finish()
 {
-    if (!recording_) return;
+    if (!recording_ && shared_.empty()) return;
+    run(std::exchange(shared_, {}));
+}
+
+void VulkanRecord::run(std::vector<Ref<Buffer>> shared)
+{
+    commands();
     stage_barrier(COMPUTE | TRANSFER, HOST);
-    for (const Ref<Buffer>& buffer : std::exchange(shared_, {})) own_barrier(*buffer, false);
+    for (const Ref<Buffer>& buffer : shared) own_barrier(*buffer, false);
     // From here a failure destroys the recording, unless the device has it.
     auto recording = std::exchange(recording_, nullptr);
     auto held = std::exchange(held_, {});
     const DeviceTable& vk = device().vk;
     check(vk.EndCommandBuffer(recording->commands), "end recording");
+    std::uint64_t submit = 0;
     try {
-        device().submit(recording->commands, recording->fence.get());
+        submit = device().submit(recording->commands, recording->fence.get());
     } catch (const Error& error) {
         if (error.kind == ErrorKind::device_lost) recorder_->lose();
         throw;
@@ -259,6 +281,7 @@ void VulkanRecord::finish()
         recorder_->abandon(std::move(recording), std::move(held));
         check(result, "wait for the device");
     }
+    recorder_->add_spans(*recording, submit);
     recorder_->give_back(std::move(recording));
 }
 

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <memory>
 
+#include "engine/trace.h"
 #include "engine/vulkan/program.h"
 
 namespace foveate::vulkan {
@@ -20,6 +21,8 @@ struct Binding {
     std::uint64_t size = ~0ull;         // at most what is left of the buffer
 };
 
+inline constexpr std::uint32_t TIMED = 256;  // dispatches of one recording that are traced
+
 using Groups = std::array<std::uint32_t, 3>;
 
 // The Vulkan objects of one recording.
@@ -29,12 +32,15 @@ struct Recording {
     Owned<VkFence> fence;
     std::vector<Owned<VkDescriptorPool>> set_pools;
     std::uint32_t sets_used = 0;
+    Owned<VkQueryPool> times;           // two for each of:
+    std::vector<const char*> timed;     // names of dispatches
 };
 
 // Safe from any thread.
 class Recorder : public Counted {
 public:
-    explicit Recorder(Ref<Device> device);
+    // trace: recordings say when each dispatch ran, where the queue can tell.
+    Recorder(Ref<Device> device, bool trace);
 
     Device& device() const { return *device_; }
     const Buffer& dummy() const { return *dummy_; }
@@ -49,7 +55,12 @@ public:
     void lose() { lost_ = true; }
     bool lost() const { return lost_; }
 
-    std::atomic<std::uint64_t> records{0}, waits{0};
+    // Of a recording that is done.
+    void add_spans(const Recording& recording, std::uint64_t submit);
+    std::vector<Span> spans();
+    bool submit_per_pass() const { return submit_per_pass_; }
+
+    std::atomic<std::uint64_t> records{0}, waits{0}, spans_dropped{0};
 
 private:
     struct Abandoned {
@@ -60,8 +71,10 @@ private:
 
     Ref<Device> device_;
     Ref<Buffer> dummy_;
+    const bool trace_, submit_per_pass_;
     std::atomic<bool> lost_{false};
     std::mutex mutex_;
+    std::vector<Span> spans_;
     std::vector<std::unique_ptr<Recording>> free_;
     std::vector<Abandoned> abandoned_;
 };
@@ -98,6 +111,7 @@ private:
     void copy(const Buffer& from, const Buffer& to, std::uint64_t size);
     void stage_barrier(std::uint32_t from, std::uint32_t to);
     void own_barrier(const Buffer& buffer, bool take);
+    void run(std::vector<Ref<Buffer>> shared);
     VkDescriptorSet descriptor_set(const Program& program);
     void write_set(VkDescriptorSet set, const Program& program, std::span<const Binding> bindings) const;
     void last_release() override;

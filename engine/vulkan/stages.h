@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "engine/backend.h"
+#include "engine/vulkan/backend.h"
 #include "engine/vulkan/record.h"
 
 namespace foveate::vulkan {
@@ -17,11 +18,12 @@ inline constexpr std::uint32_t WINDOWS = 4;
 
 class VulkanBackend final : public Backend {
 public:
-    VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget, bool share);
+    VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget, Features features);
     ~VulkanBackend() override;
 
     const Caps& caps() const override { return caps_; }
     Counters counters() const override;
+    std::vector<Span> spans() override { return recorder_->spans(); }
     Ref<Record> begin() override;
     Image image(Record& record, Image image) override;
     Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) override;

@@ -18,7 +18,7 @@ std::vector<Candidate> vulkan_candidates()
              .reasons = {REASON}}};
 }
 
-Ref<Backend> make_vulkan_backend(const std::string&, std::uint64_t, bool)
+Ref<Backend> make_vulkan_backend(const std::string&, std::uint64_t, Features)
 {
     fail(ErrorKind::unsupported, std::string("Engine: no Vulkan device: no device (") + REASON + ")", "", "",
          "Use backend=\"cpu\".");

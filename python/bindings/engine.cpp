@@ -71,8 +71,17 @@ nb::dict counters_of(const Engine& engine)
     table["host_waits"] = counters.host_waits;
     table["memory_used"] = counters.memory_used;
     table["memory_peak"] = counters.memory_peak;
+    table["spans_dropped"] = counters.spans_dropped;
     table["messages"] = counters.messages;
     return table;
+}
+
+nb::list spans_of(Engine& engine)
+{
+    nb::list list;
+    for (const Span& span : engine.spans())
+        list.append(nb::make_tuple(span.name, span.submit, span.begin_ns, span.end_ns));
+    return list;
 }
 
 // Closing may wait for a device. Other Python threads go on meanwhile.
@@ -87,11 +96,12 @@ public:
 };
 
 void make_engine(UnlockedEngine* self, std::map<std::string, std::string> backend, std::string device,
-                 std::uint64_t memory_budget, std::uint32_t threads, std::string isa, bool share)
+                 std::uint64_t memory_budget, std::uint32_t threads, std::string isa, bool share,
+                 bool trace)
 {
     unlocked([&] {
         return new (self) UnlockedEngine(
-            EngineOptions{std::move(backend), std::move(device), memory_budget, share, threads, std::move(isa)});
+            EngineOptions{std::move(backend), std::move(device), memory_budget, share, trace, threads, std::move(isa)});
     });
 }
 
@@ -330,12 +340,13 @@ void bind_engine(nb::module_& module)
         .def("table", layout_table, nb::arg("layout"), nb::arg("patches").none())
         .def("patches_array", patches_array, nb::arg("patches"), nb::arg("shape"))
         .def("caps", caps_of, nb::arg("stage"))
-        .def("counters", counters_of);
+        .def("counters", counters_of)
+        .def("spans", spans_of);
     bind_share(base);
     bind_warp(module, base);
     nb::class_<UnlockedEngine, Engine>(module, "Engine")
         .def("__init__", make_engine, nb::arg("backend"), nb::arg("device"), nb::arg("memory_budget"),
-             nb::arg("threads"), nb::arg("isa"), nb::arg("share"));
+             nb::arg("threads"), nb::arg("isa"), nb::arg("share"), nb::arg("trace"));
 }
 
 }  // namespace foveate::bindings

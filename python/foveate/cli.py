@@ -183,6 +183,52 @@ def encode(
         err.print(Text(f"wrote {path}", "dim"))
 
 
+@app.command()
+def profile(
+    image: Annotated[Path, typer.Argument(help="A picture file.", show_default=False)],
+    model: Annotated[str, typer.Option(help="Preset: vit16, siglip2, qwen2.5-vl, ...")] = "qwen2.5-vl",
+    budget: Annotated[int, typer.Option(help="Tokens.")] = 273,
+    gaze: Annotated[str, typer.Option(help="x,y in 0..1.")] = "0.5,0.5",
+    backend: Annotated[BackendName, typer.Option(help="Where it runs.")] = BackendName.auto,
+    device: Annotated[str | None, typer.Option(help="Vulkan device: UUID, index or part of its name.")] = None,
+    rounds: Annotated[int, typer.Option(help="That are measured, 1..1000.")] = 20,
+    trace: Annotated[Path | None, typer.Option(help="Write the last round for Chrome or Perfetto, JSON.")] = None,
+    as_json: Json = False,
+):
+    """Time each stage on host and device, against the bytes it must move; write a trace."""
+    from . import profile as profiling
+
+    try:
+        point = tuple(float(part) for part in gaze.split(","))
+    except ValueError:
+        point = ()
+    if len(point) != 2:
+        raise Failure(f"profile: gaze: got {gaze!r}, expected two numbers, x,y.")
+    pixels = np.asarray(encoding.read_image(image).convert("RGB"))
+    result = profiling.profile(pixels, backend=backend.value, device=device, model=model, budget=budget, gaze=point,
+                               rounds=rounds)
+    if trace:
+        trace.write_text(json.dumps(profiling.trace_events(result)))
+    if as_json:
+        return print_json({name: value for name, value in result.items() if name != "events"}
+                          | {"submits": profiling.submits(result)})
+    table = plain_table("stage", ">host ms", ">device ms", ">dispatches", ">MB", ">GB/s", ">of copy")
+    for row in result["rows"]:
+        cells = [(row["device_ms"], "{:.3f}"), (row["dispatches"] or None, "{}"), (row.get("bytes"), "{:.1f}"),
+                 (row.get("gb_s"), "{:.2f}"), (row.get("of_copy"), "{:.0%}")]
+        table.add_row(row["stage"], f"{row['host_ms']:.3f}",
+                      *("" if value is None else form.format(value / 1e6 if name == 2 else value)
+                        for name, (value, form) in enumerate(cells)))
+    out.print(table)
+    out.print(f"[dim]medians of {rounds} rounds on {result['backend']}, {result['device']}; MB: what a stage must read "
+              f"and write; the host copies {result['copy_gb_s']:.1f} GB/s[/dim]")
+    if os.environ.get("FOVEATE_SUBMIT_PER_PASS") == "1":
+        for number, names in profiling.submits(result):
+            out.print(f"[dim]submit {number}: {names}[/dim]")
+    if trace:
+        err.print(Text(f"wrote {trace}", "dim"))
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def bench(context: typer.Context):
     """Measure against what a user would use instead, or `bench quality`, `bench scaling`; see --help of its own."""

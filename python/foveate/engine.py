@@ -43,6 +43,7 @@ from .types import (
     Pixels,
     RateSet,
     Saliency,
+    Span,
     StageName,
     Unit,
 )
@@ -66,6 +67,7 @@ class Engine:
         memory_budget: bytes the engine may hold; None: 4 GiB.
         threads: of the cpu backend, 1..256; None: as many as this process may use.
         share: memory that other devices, APIs and processes can open; see `share`. "auto" is Vulkan then.
+        trace: Vulkan notes when each of its dispatches ran; see `spans`.
 
     Raises:
         InputError: an option outside the above.
@@ -81,7 +83,7 @@ class Engine:
 
     def __init__(self, backend: BackendName | dict[StageName, BackendName] = "auto", *,
                  device: str | None = None, memory_budget: int | None = None, threads: int | None = None,
-                 share: bool = False):
+                 share: bool = False, trace: bool = False):
         self._core, self._forks = None, default.forks
         self._lock = threading.Lock()
         self._copies = 0
@@ -94,8 +96,9 @@ class Engine:
         if memory_budget is not None:
             budget = _bytes("Engine: memory_budget", memory_budget)
         count = 0 if threads is None else whole("Engine: threads", threads, 1, _core.limits()["threads"])
-        require(isinstance(share, bool), "Engine: share", repr(share), "True or False")
-        self._core = _core.Engine(dict(names), device, budget, count, "", share)
+        for what, value in (("share", share), ("trace", trace)):
+            require(isinstance(value, bool), f"Engine: {what}", repr(value), "True or False")
+        self._core = _core.Engine(dict(names), device, budget, count, "", share, trace)
 
     def _open(self):
         core = self._core
@@ -136,11 +139,15 @@ class Engine:
     @property
     def stats(self) -> dict[str, int]:
         """Counts since the engine was made: records, pipelines_created, image_copies, host_waits,
-        memory_used and memory_peak (bytes, pooled ones included), messages (of the validation layer).
+        memory_used and memory_peak (bytes, pooled ones included), spans_dropped, messages (of the validation layer).
         """
         counters = self._open().counters()
         counters["image_copies"] += self._copies
         return counters
+
+    def spans(self) -> list[Span]:
+        """With `trace`: what the device did since the last call. At most 65536; stats["spans_dropped"] says of more."""
+        return [Span(*span) for span in self._open().spans()]
 
     def empty(self, shape: tuple[int, ...], dtype: Pixels = "uint8") -> Array:
         """Memory of the engine's own for an image or a batch, to be filled and then read where it lies.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of the choices, and the array type of everything that leaves the engine."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,15 @@ POSITION = np.dtype({
     "offsets": [0, 8, 16, 20, 24, 28, 32, 36],
     "itemsize": 40,
 })
+
+
+class Span(NamedTuple):
+    """One dispatch on a device: the shader, its submission (from 1), and when on `time.monotonic_ns()`'s clock."""
+
+    name: str
+    submit: int
+    begin_ns: int
+    end_ns: int
 
 
 class Array:

@@ -200,7 +200,7 @@ void canaries()
     {
         setenv("FOVEATE_VULKAN_STAGING", "1", 1);
         const Ref<vulkan::Device> device(new vulkan::Device(vulkan::choose_adapter(""), 0, nullptr));
-        const Ref<vulkan::Recorder> recorder(new vulkan::Recorder(device));
+        const Ref<vulkan::Recorder> recorder(new vulkan::Recorder(device, false));
         vulkan::PipelineCache none(*device, {});
         for (const vulkan::Shader& shader : vulkan::shaders()) {
             if (std::strcmp(shader.name, "layout") != 0) continue;
