@@ -38,6 +38,8 @@ struct Candidate {
     bool usable = false;
     std::vector<std::string> reasons;
     bool software = false;              // runs on the host's cores
+    bool in_place = false;              // reads the caller's memory where it lies
+    bool shares = false;                // memory can be opened by other devices, APIs and processes
 };
 
 class Record : public Counted {};

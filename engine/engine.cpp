@@ -301,7 +301,7 @@ std::vector<Candidate> Engine::candidates()
     std::vector<Candidate> found(1);
     found[0].backend = "cpu";
     found[0].device = std::to_string(cpu::Threads::available()) + " threads, " + cpu::rows_named("").name;
-    found[0].usable = true;
+    found[0].usable = found[0].software = found[0].in_place = true;
     for (Candidate& candidate : vulkan_candidates()) found.push_back(std::move(candidate));
     return found;
 }

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import conftest
 import numpy as np
 import pytest
 from commands import run
@@ -102,7 +103,19 @@ def test_info(capsys):
     assert status == 0 and found == info()
     cpu = [candidate for candidate in found["candidates"] if candidate["backend"] == "cpu"]
     assert len(cpu) == 1 and cpu[0]["usable"] and cpu[0]["reasons"] == []
-    assert cpu[0]["device"] in run(capsys, "info")[1]
+    assert cpu[0]["in_place"] and not cpu[0]["shares"]
+    table = run(capsys, "info")[1]
+    assert cpu[0]["device"] in table and "arrays in place" in table
+
+
+@pytest.mark.parametrize("driver", [name for name in conftest.BACKENDS if name != "cpu"])
+def test_info_of_memory(driver, capsys):
+    """Software drivers read the host's memory and share theirs."""
+    name = conftest.DEVICES[driver]
+    found = [candidate for candidate in info()["candidates"] if name in candidate["device"]]
+    assert [(candidate["in_place"], candidate["shares"]) for candidate in found] == [(True, True)]
+    line = next(line for line in run(capsys, "info")[1].splitlines() if name in line)
+    assert "arrays in place, shared by descriptors" in line
 
 
 def test_version(capsys):

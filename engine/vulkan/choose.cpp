@@ -24,7 +24,9 @@ Candidate candidate_of(const Adapter& adapter)
             .driver = adapter.driver,
             .usable = adapter.usable(),
             .reasons = adapter.reasons,
-            .software = adapter.software};
+            .software = adapter.software,
+            .in_place = adapter.host_alignment > 0 && adapter.unified(),
+            .shares = adapter.shares};
 }
 
 // A library that fails is a reason, not an error: the next one may work. Being out of memory or losing the

@@ -59,6 +59,12 @@ struct Adapter {
     std::vector<std::string> reasons;                // against it; empty: usable
 
     bool usable() const { return reasons.empty(); }
+    // Its memory is the host's.
+    bool unified() const
+    {
+        return properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ||
+               properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
+    }
 };
 
 // Every adapter of the instance, as it enumerates them.

@@ -65,12 +65,10 @@ void Memory::open(std::uint64_t budget, const void* owner, bool share)
     share_ = share;
     VkPhysicalDeviceMemoryProperties memory{};
     device_.instance().vk.GetPhysicalDeviceMemoryProperties(device_.adapter().handle, &memory);
-    const VkPhysicalDeviceType type = device_.adapter().properties.deviceType;
     const VkMemoryPropertyFlags unified =
         VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | MAPPED | VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
     const int one = memory_type(memory, unified, 0);
-    shared_ = one >= 0 && !staging_forced() &&
-              (type == VK_PHYSICAL_DEVICE_TYPE_CPU || type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU);
+    shared_ = one >= 0 && !staging_forced() && device_.adapter().unified();
     const int found[USE_COUNT] = {
         shared_ ? one : memory_type(memory, 0, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT),
         shared_ ? one : memory_type(memory, MAPPED, 0),

@@ -52,6 +52,8 @@ nb::list candidates()
         entry["uuid"] = candidate.uuid;
         entry["driver"] = candidate.driver;
         entry["software"] = candidate.software;
+        entry["in_place"] = candidate.in_place;
+        entry["shares"] = candidate.shares;
         entry["usable"] = candidate.usable;
         entry["reasons"] = candidate.reasons;
         list.append(entry);

@@ -77,10 +77,12 @@ def info(as_json: Json = False):
     out.print(f"[bold]foveate {found['version']}[/bold]   Python {found['python']}, NumPy {found['numpy']}, "
               f"{found['machine']}, {found['cores']} cores, {found['isa']}")
     out.print()
-    table = plain_table("backend", "device", "usable", "why not")
+    table = plain_table("backend", "device", "usable", "memory", "why not")
     for candidate in found["candidates"]:
         usable = Text("yes", "green") if candidate["usable"] else Text("no", "yellow")
-        table.add_row(candidate["backend"], Text(candidate["device"]), usable,
+        memory = "arrays in place" if candidate["in_place"] else "copied"
+        memory += ", shared by descriptors" if candidate["shares"] else ""
+        table.add_row(candidate["backend"], Text(candidate["device"]), usable, memory,
                       Text("\n".join(candidate["reasons"]), "dim"))
     out.print(table)
 

@@ -19,7 +19,8 @@ def info():
 
     Returns:
         dict with version, python, numpy, machine, cores, isa, and candidates: a list of dicts with
-        backend, device, uuid, driver, software, usable and reasons.
+        backend, device, uuid, driver, software, in_place (reads arrays where they lie), shares (memory that
+        others open), usable and reasons.
 
     Example:
         >>> "cpu" in [candidate["backend"] for candidate in foveate.info()["candidates"]]
