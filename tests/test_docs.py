@@ -118,8 +118,14 @@ def test_commands_work(folder, page, number, text, marker):
         return
     python = shlex.quote(sys.executable)
     head = ["set -eu", f'python() {{ {python} "$@"; }}', 'foveate() { python -m foveate "$@"; }']
+    from conftest import manifest
+
+    # one driver is enough, and SwiftShader takes seconds to compile for every command
+    env = dict(os.environ)
+    if driver := manifest("lavapipe"):
+        env |= {"VK_DRIVER_FILES": driver, "VK_ICD_FILENAMES": driver}
     done = subprocess.run(["bash", "-c", "\n".join(head + lines)], cwd=folder, capture_output=True, text=True,
-                          timeout=300)
+                          timeout=300, env=env)
     assert done.returncode == 0, f"{name(page)}:{number}\n{done.stdout}{done.stderr}"
 
 
