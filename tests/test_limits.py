@@ -23,7 +23,7 @@ def test_image_side(engine, shape, past):
 
 
 def test_image_pixels(cpu):
-    cpu.pyramid(np.zeros((8192, 8192), np.uint8), levels=1)
+    assert cpu.pyramid(np.zeros((8192, 8192), np.uint8), levels=1).levels == 1
     refused(lambda: cpu.pyramid(np.zeros((8193, 8192), np.uint8), levels=1), "67108864")
 
 
@@ -120,5 +120,7 @@ def test_taps(engine):
 
 
 def test_threads(make_engine):
-    make_engine("cpu", threads=256).tokens(np.zeros((9, 9), np.uint8), budget=1, **GRAY)
+    many = make_engine("cpu", threads=256)
+    assert many.caps["device"] == "256 threads"
+    assert many.tokens(np.zeros((9, 9), np.uint8), budget=1, **GRAY).patches.shape[:2] == (1, 1)
     refused(lambda: make_engine("cpu", threads=257), "256")

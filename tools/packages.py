@@ -38,6 +38,11 @@ def lavapipe_icd():
     return data_file("vulkan/icd.d/lvp_icd*.json")
 
 
+def llvmpipe():
+    """Mesa's software OpenGL: a file of its own, and from Mesa 24.2 on part of one library."""
+    return any(next(Path("/usr/lib").glob(name), None) for name in ("*/dri/swrast_dri.so", "*/libgallium*.so"))
+
+
 def header(name, *folders):
     return lambda: any((Path(folder) / name).is_file() for folder in folders)
 
@@ -66,7 +71,7 @@ TEST = (
     ("OpenGL", "libgl1", library("libGL.so.1")),
     ("EGL", "libegl1", library("libEGL.so.1")),
     ("Mesa's EGL", "libegl-mesa0", library("libEGL_mesa.so.0")),
-    ("llvmpipe", "libgl1-mesa-dri", lambda: any(Path("/usr/lib").glob("**/dri/swrast_dri.so"))),
+    ("llvmpipe", "libgl1-mesa-dri", llvmpipe),
     ("Vulkan validation layer", "vulkan-validationlayers",
      lambda: data_file("vulkan/explicit_layer.d/VkLayer_khronos_validation.json") is not None),
     ("spirv-val", "spirv-tools", program("spirv-val")),

@@ -22,6 +22,17 @@ __m128i load_two(const std::uint16_t* low, const std::uint16_t* high)
 {
     return _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(load_one(low)), reinterpret_cast<const __m64*>(high)));
 }
+void store_total(__m128i total, std::uint32_t* to)
+{
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_add_epi32(total, _mm_set1_epi32(TAKEN)));
+}
+
+// Rounded to bytes, red in the lowest.
+std::uint32_t bytes_of(__m128i total)
+{
+    const __m128i rounded = _mm_srli_epi32(_mm_add_epi32(total, _mm_set1_epi32(TAKEN + (1 << 21))), 22);
+    return std::uint32_t(_mm_cvtsi128_si32(_mm_packus_epi16(_mm_packus_epi32(rounded, rounded), rounded)));
+}
 #endif
 
 #if defined(__AVX2__)
@@ -51,18 +62,8 @@ public:
         return _mm_castps_si128(_mm_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)));
     }
 
-    void store(std::uint32_t* to) const
-    {
-        const __m128i sums = _mm_add_epi32(total(), _mm_set1_epi32(TAKEN));
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), sums);
-    }
-    // Rounded to bytes, red in the lowest.
-    std::uint32_t bytes() const
-    {
-        const __m128i rounded = _mm_srli_epi32(_mm_add_epi32(total(), _mm_set1_epi32(TAKEN + (1 << 21))), 22);
-        const __m128i packed = _mm_packus_epi16(_mm_packus_epi32(rounded, rounded), rounded);
-        return std::uint32_t(_mm_cvtsi128_si32(packed));
-    }
+    void store(std::uint32_t* to) const { store_total(total(), to); }
+    std::uint32_t bytes() const { return bytes_of(total()); }
 
 private:
     void add(__m256i texels, std::uint64_t weights)
@@ -99,18 +100,8 @@ public:
         return _mm_castps_si128(_mm_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)));
     }
 
-    void store(std::uint32_t* to) const
-    {
-        const __m128i sums = _mm_add_epi32(total(), _mm_set1_epi32(TAKEN));
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), sums);
-    }
-    // Rounded to bytes, red in the lowest.
-    std::uint32_t bytes() const
-    {
-        const __m128i rounded = _mm_srli_epi32(_mm_add_epi32(total(), _mm_set1_epi32(TAKEN + (1 << 21))), 22);
-        const __m128i packed = _mm_packus_epi16(_mm_packus_epi32(rounded, rounded), rounded);
-        return std::uint32_t(_mm_cvtsi128_si32(packed));
-    }
+    void store(std::uint32_t* to) const { store_total(total(), to); }
+    std::uint32_t bytes() const { return bytes_of(total()); }
 
 private:
     void add(__m128i low, __m128i high, std::uint64_t weights)

@@ -57,9 +57,11 @@ Ref<Buffer> Memory::attach(SharedMemory memory)
     create_handle(*buffer, SHARED_HANDLE);
     VkMemoryDedicatedRequirements dedicated{VK_STRUCTURE_TYPE_MEMORY_DEDICATED_REQUIREMENTS};
     const VkMemoryRequirements needs = needs_of(*buffer, dedicated);
-    require(needs.size <= memory.allocation_size && (needs.memoryTypeBits >> memory.memory_type & 1u),
-            "Engine: attach: allocation", std::to_string(memory.allocation_size) + " bytes",
-            "at least " + std::to_string(needs.size), "Give the record as it came.");
+    require(needs.memoryTypeBits >> memory.memory_type & 1u, "Engine: attach: memory type", memory.memory_type,
+            "one of the device's", "Give the record as it came.");
+    require(needs.size <= memory.allocation_size, "Engine: attach: allocation",
+            std::to_string(memory.allocation_size) + " bytes", "at least " + std::to_string(needs.size),
+            "Give the record as it came.");
 
     VkMemoryDedicatedAllocateInfo own{VK_STRUCTURE_TYPE_MEMORY_DEDICATED_ALLOCATE_INFO};
     own.buffer = buffer->handle_;

@@ -6,23 +6,11 @@ import time
 
 import numpy as np
 
+from .bench import copy_bandwidth
 from .engine import Engine
 from .error import require
 
 WARM = 3                    # rounds before those that count: pipelines, pools, caches
-COPY_BYTES = 1 << 26        # of the copy that bandwidth is told by
-
-
-def copy_bandwidth() -> float:
-    """Bytes read and written each second by the host's own copy."""
-    source = np.ones(COPY_BYTES, np.uint8)
-    target = np.empty_like(source)
-    best = float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        np.copyto(target, source)
-        best = min(best, time.perf_counter() - start)
-    return 2 * COPY_BYTES / best
 
 
 def steps(engine, pixels, *, model, budget, gaze):

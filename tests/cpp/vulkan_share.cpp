@@ -131,7 +131,7 @@ void errors(Backend& one, Backend& other)
     refused("Engine: attach: size", ErrorKind::input, [](auto& bad) { bad.buffer_size = bad.allocation_size + 1; });
     refused("Engine: attach: fd: got -1, expected an open", ErrorKind::input, [](auto& bad) { bad.fd = Fd(); });
     refused("Engine: attach: memory type: got 32", ErrorKind::input, [](auto& bad) { bad.memory_type = 32; });
-    refused("Engine: attach: allocation", ErrorKind::input, [](auto& bad) { bad.memory_type = 31; });
+    refused("Engine: attach: memory type: got 31", ErrorKind::input, [](auto& bad) { bad.memory_type = 31; });
     check(open_files() == files, "no descriptor is lost by errors");
 
     const Ref<Backend> alone = make_vulkan_backend("", 0);
