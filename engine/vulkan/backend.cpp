@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/vulkan/backend.h"
 
-#include <cstring>
+#include <algorithm>
 
-#include "engine/vulkan/stages.h"
+#include "engine/vulkan/vulkan_backend.h"
 
 namespace foveate::vulkan {
 
@@ -19,7 +19,11 @@ VulkanBackend::VulkanBackend(const std::string& device_selector, std::uint64_t m
     caps_.software = adapter.software;
     caps_.host_visible = device_->memory.shared();
     caps_.memory_budget = device_->memory.budget();
-    caps_.image_bytes_max = WINDOWS * WINDOW;
+    caps_.image_bytes_max = compute::WINDOWS * compute::WINDOW;
+    const VkPhysicalDeviceLimits& device = device_->limits();
+    limits_.range = device.maxStorageBufferRange;
+    limits_.alignment = device.minStorageBufferOffsetAlignment;
+    std::copy_n(device.maxComputeWorkGroupCount, 3, limits_.groups.begin());
 }
 
 VulkanBackend::~VulkanBackend() { device_->memory.close(); }
@@ -54,12 +58,11 @@ Ref<Block> VulkanBackend::tensor(Record& record, const Ref<Block>& block)
 {
     if (!block || block->host()) return block;
     VulkanRecord& recording = this->recording(record);
-    return recording.read_back(own(recording, block, "tensor: block"));
-}
-
-Ref<Block> VulkanBackend::upload(Record& record, const void* data, std::uint64_t size)
-{
-    return recording(record).upload(data, size);
+    require(owns(*block), "tensor: block", "memory of another engine", "memory the host can read",
+            "Make it with this Engine.");
+    recording.use(block);
+    block->retain();
+    return recording.read_back(Ref<Buffer>(static_cast<Buffer*>(block.get())));
 }
 
 void VulkanBackend::finish(Record& record)
@@ -68,10 +71,8 @@ void VulkanBackend::finish(Record& record)
     programs_->save();
 }
 
-const Program& VulkanBackend::program(const char* name, const Buffer* pixels, const Buffer* levels) const
+const compute::Program& VulkanBackend::program(const char* name, std::uint32_t windows) const
 {
-    const auto fits_one = [](const Buffer* buffer) { return !buffer || buffer->size() <= WINDOW; };
-    const std::uint32_t windows = fits_one(pixels) && fits_one(levels) ? 1 : WINDOWS;
     return programs_->get(name, windows);
 }
 
@@ -83,54 +84,23 @@ VulkanRecord& VulkanBackend::recording(Record& record) const
     return *ours;
 }
 
-Ref<Buffer> VulkanBackend::own(VulkanRecord& record, const Ref<Block>& block, const char* what) const
+bool VulkanBackend::owns(const Block& block) const
 {
-    auto* buffer = dynamic_cast<Buffer*>(block.get());
-    if (buffer && buffer->device() == device_.get()) {
-        buffer->retain();
-        Ref<Buffer> held(buffer);
-        record.use(held);
-        return held;
-    }
-    require(block && block->host(), what, "memory of another engine", "memory the host can read",
-            "Make it with this Engine.");
-    return record.upload(block->host(), block->size());
+    const auto* buffer = dynamic_cast<const Buffer*>(&block);
+    return buffer && buffer->device() == device_.get();
 }
 
-Groups VulkanBackend::flat_groups(const Program& program, std::uint64_t items) const
+// Written by the host on memory of its own, it is carried over to the device's before a shader looks at it.
+VulkanBackend::Place VulkanBackend::place(compute::ComputeRecord& record, const std::byte* low, const std::byte* high,
+                                          bool borrow, std::uint64_t size_max) const
 {
-    const std::uint64_t groups = (items + program.invocations() - 1) / program.invocations();
-    const std::uint64_t x_max = device_->limits().maxComputeWorkGroupCount[0];
-    const std::uint64_t y = (groups + x_max - 1) / x_max;
-    const Groups result{std::uint32_t((groups + y - 1) / y), std::uint32_t(y), 1};
-    check_groups(program, result);
-    return result;
-}
-
-void VulkanBackend::check_groups(const Program& program, const Groups& groups) const
-{
-    for (int axis = 0; axis < 3; ++axis)
-        require(
-            groups[axis] <= device_->limits().maxComputeWorkGroupCount[axis],
-            std::string(program.name()) + ": work groups", groups[axis],
-            "at most " + std::to_string(device_->limits().maxComputeWorkGroupCount[axis]) + " on this device",
-            "Use fewer images a call.", ErrorKind::limit);
-}
-
-void VulkanBackend::check_range(const char* what, std::uint64_t bytes, std::uint64_t bytes_max) const
-{
-    require(bytes <= bytes_max, what, std::to_string(bytes) + " bytes",
-            "at most " + std::to_string(bytes_max) + " on this device", "Use fewer images a call.",
-            ErrorKind::limit);
-}
-
-void add_windows(std::vector<Binding>& bindings, const char* const (&names)[WINDOWS], const Buffer* buffer)
-{
-    for (std::uint32_t k = 0; k < WINDOWS; ++k) {
-        // A window past the end is never read, and must still be something: the buffer's start.
-        const bool inside = buffer && k * WINDOW < buffer->size();
-        bindings.push_back({names[k], buffer, inside ? k * WINDOW : 0, WINDOW});
-    }
+    Ref<Buffer> buffer = device_->memory.lent(low, high);
+    if (!buffer && borrow) buffer = device_->memory.borrow(low, high);
+    if (!buffer || buffer->size() > size_max) return {};
+    record.use(buffer);
+    const std::byte* const base = buffer->host();
+    if (buffer->use() != Use::device) buffer = recording(record).near(buffer);
+    return {buffer, base};
 }
 
 }  // namespace foveate::vulkan

@@ -12,19 +12,20 @@ constexpr std::uint32_t SPECIAL_WINDOWS = 0;  // the constant's number in shader
 }  // namespace
 
 Program::Program(const Device& device, const Shader& shader, std::uint32_t windows, VkPipelineCache cache)
-    : name_(shader.name), windows_(windows), reflection_(reflect(shader.words, shader.name))
+    : compute::Program(shader, windows)
 {
     const VkPhysicalDeviceLimits& limits = device.limits();
+    const compute::Reflection& reflection = this->reflection();
     bool fits = invocations() <= limits.maxComputeWorkGroupInvocations &&
-                reflection_.params_size <= limits.maxPushConstantsSize &&
-                reflection_.slots.size() <= limits.maxPerStageDescriptorStorageBuffers;
+                reflection.params_size <= limits.maxPushConstantsSize &&
+                reflection.slots.size() <= limits.maxPerStageDescriptorStorageBuffers;
     for (int axis = 0; axis < 3; ++axis)
-        fits = fits && reflection_.local[axis] <= limits.maxComputeWorkGroupSize[axis];
-    require(fits, std::string("Engine: shader ") + name_, "one over this device's limits", "one within them",
+        fits = fits && reflection.local[axis] <= limits.maxComputeWorkGroupSize[axis];
+    require(fits, std::string("Engine: shader ") + name(), "one over this device's limits", "one within them",
             "Use another device, or backend=\"cpu\".", ErrorKind::unsupported);
 
     std::vector<VkDescriptorSetLayoutBinding> bindings;
-    for (const Slot& slot : reflection_.slots)
+    for (const compute::Slot& slot : reflection.slots)
         bindings.push_back(
             {slot.binding, VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 1, VK_SHADER_STAGE_COMPUTE_BIT, nullptr});
     VkDescriptorSetLayoutCreateInfo set{VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO};
@@ -34,12 +35,12 @@ Program::Program(const Device& device, const Shader& shader, std::uint32_t windo
                                                     device.vk.DestroyDescriptorSetLayout, set,
                                                     "create a descriptor set layout");
 
-    const VkPushConstantRange range{VK_SHADER_STAGE_COMPUTE_BIT, 0, reflection_.params_size};
+    const VkPushConstantRange range{VK_SHADER_STAGE_COMPUTE_BIT, 0, reflection.params_size};
     const VkDescriptorSetLayout set_layout = set_layout_.get();
     VkPipelineLayoutCreateInfo layout{VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO};
     layout.setLayoutCount = 1;
     layout.pSetLayouts = &set_layout;
-    layout.pushConstantRangeCount = reflection_.params_size ? 1 : 0;
+    layout.pushConstantRangeCount = reflection.params_size ? 1 : 0;
     layout.pPushConstantRanges = &range;
     layout_ = device.own<VkPipelineLayout>(device.vk.CreatePipelineLayout, device.vk.DestroyPipelineLayout,
                                            layout, "create a pipeline layout");
@@ -53,9 +54,9 @@ Program::Program(const Device& device, const Shader& shader, std::uint32_t windo
     info.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
     info.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;
     info.stage.module = module.get();
-    info.stage.pName = reflection_.entry.c_str();
-    const VkSpecializationMapEntry entry{SPECIAL_WINDOWS, 0, sizeof windows_};
-    const VkSpecializationInfo special{1, &entry, sizeof windows_, &windows_};
+    info.stage.pName = reflection.entry.c_str();
+    const VkSpecializationMapEntry entry{SPECIAL_WINDOWS, 0, sizeof windows};
+    const VkSpecializationInfo special{1, &entry, sizeof windows, &windows};
     info.stage.pSpecializationInfo = &special;
     info.layout = layout_.get();
     VkPipeline pipeline = VK_NULL_HANDLE;

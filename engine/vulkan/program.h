@@ -10,39 +10,23 @@
 #include <string>
 #include <vector>
 
+#include "engine/compute/shader.h"
 #include "engine/vulkan/device.h"
-#include "engine/vulkan/spirv.h"
 
 namespace foveate::vulkan {
 
-struct Shader {
-    const char* name;
-    std::span<const std::uint32_t> words;
-};
+using compute::Shader;
+using compute::shaders;
 
-// Every shader of this build; the build generates it.
-std::span<const Shader> shaders();
-
-class Program {
+class Program final : public compute::Program {
 public:
-    // `windows`: how many of its windows of pixels and levels the shader looks through, 1 or all.
     Program(const Device& device, const Shader& shader, std::uint32_t windows, VkPipelineCache cache);
 
-    const char* name() const { return name_; }
-    std::uint32_t windows() const { return windows_; }
-    const Reflection& reflection() const { return reflection_; }
-    std::uint32_t invocations() const
-    {
-        return reflection_.local[0] * reflection_.local[1] * reflection_.local[2];
-    }
     VkDescriptorSetLayout set_layout() const { return set_layout_.get(); }
     VkPipelineLayout layout() const { return layout_.get(); }
     VkPipeline pipeline() const { return pipeline_.get(); }
 
 private:
-    const char* name_;
-    std::uint32_t windows_;
-    Reflection reflection_;
     Owned<VkDescriptorSetLayout> set_layout_;
     Owned<VkPipelineLayout> layout_;
     Owned<VkPipeline> pipeline_;

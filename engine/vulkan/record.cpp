@@ -2,7 +2,6 @@
 #include "engine/vulkan/record.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "engine/limits.h"
 
@@ -69,20 +68,12 @@ Ref<Buffer> VulkanRecord::buffer(Use use, std::uint64_t size)
     return made;
 }
 
-std::byte* VulkanRecord::fill(const Ref<Buffer>& buffer)
+std::byte* VulkanRecord::fill(const Ref<Block>& buffer)
 {
     if (std::byte* host = buffer->host()) return host;
     const Ref<Buffer> staging = this->buffer(Use::upload, buffer->size());
-    copy(*staging, *buffer, buffer->size());
+    copy(*staging, static_cast<const Buffer&>(*buffer), buffer->size());
     return staging->host();
-}
-
-Ref<Buffer> VulkanRecord::upload(const void* data, std::uint64_t size)
-{
-    Ref<Buffer> made = buffer(Use::device, size);
-    std::byte* host = fill(made);
-    if (size) std::memcpy(host, data, size);
-    return made;
 }
 
 Ref<Buffer> VulkanRecord::read_back(const Ref<Buffer>& buffer)
@@ -137,9 +128,11 @@ void VulkanRecord::own_barrier(const Buffer& buffer, bool take)
     device().vk.CmdPipelineBarrier(commands(), from, to, 0, 0, nullptr, 1, &barrier, 0, nullptr);
 }
 
-void VulkanRecord::use(const Ref<Buffer>& buffer)
+void VulkanRecord::use(const Ref<Block>& block)
 {
-    hold(buffer);
+    hold(block);
+    block->retain();
+    const Ref<Buffer> buffer(static_cast<Buffer*>(block.get()));
     const auto same = [&](const Ref<Buffer>& other) { return other.get() == buffer.get(); };
     if (!buffer->shared() || std::any_of(shared_.begin(), shared_.end(), same)) return;
     own_barrier(*buffer, true);
@@ -187,7 +180,7 @@ VkDescriptorSet VulkanRecord::descriptor_set(const Program& program)
 void VulkanRecord::write_set(VkDescriptorSet set, const Program& program,
                              std::span<const Binding> bindings) const
 {
-    const std::vector<Slot>& slots = program.reflection().slots;
+    const std::vector<compute::Slot>& slots = program.reflection().slots;
     std::vector<VkDescriptorBufferInfo> infos(slots.size());
     std::vector<VkWriteDescriptorSet> sets(slots.size(), {VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET});
     for (std::size_t i = 0; i < slots.size(); ++i) {
@@ -196,7 +189,7 @@ void VulkanRecord::write_set(VkDescriptorSet set, const Program& program,
             if (slots[i].name == binding.name) found = &binding;
         require(found, std::string("Engine: shader ") + program.name(), "the block " + slots[i].name,
                 "one that its stage binds", "Build foveate again.", ErrorKind::device);
-        const Buffer& buffer = found->buffer ? *found->buffer : recorder_->dummy();
+        const Buffer& buffer = found->buffer ? static_cast<const Buffer&>(*found->buffer) : recorder_->dummy();
         const std::uint64_t offset = found->buffer ? found->offset : 0;
         // Shaders see whole words; a buffer's capacity is whole pages.
         const std::uint64_t whole = std::max<std::uint64_t>((buffer.size() + 3) / 4 * 4, 4);
@@ -210,9 +203,10 @@ void VulkanRecord::write_set(VkDescriptorSet set, const Program& program,
     device().vk.UpdateDescriptorSets(device().handle(), std::uint32_t(sets.size()), sets.data(), 0, nullptr);
 }
 
-void VulkanRecord::dispatch(const Program& program, std::span<const std::byte> params,
+void VulkanRecord::dispatch(const compute::Program& which, std::span<const std::byte> params,
                             std::span<const Binding> bindings, const Groups& groups)
 {
+    const auto& program = static_cast<const Program&>(which);
     const DeviceTable& vk = device().vk;
     require(params.size() == program.reflection().params_size,
             std::string("Engine: shader ") + program.name(), program.reflection().params_size, params.size(),

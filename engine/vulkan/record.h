@@ -6,6 +6,7 @@
 #include <atomic>
 #include <memory>
 
+#include "engine/compute/record.h"
 #include "engine/trace.h"
 #include "engine/vulkan/program.h"
 
@@ -13,17 +14,11 @@ namespace foveate::vulkan {
 
 enum Scope : std::uint32_t { COMPUTE = 1, TRANSFER = 2, HOST = 4 };
 
-// One buffer, or a part of it, for the shader's block of this name.
-struct Binding {
-    const char* name;
-    const Buffer* buffer = nullptr;     // null: unused by this dispatch, something valid is bound
-    std::uint64_t offset = 0;
-    std::uint64_t size = ~0ull;         // at most what is left of the buffer
-};
+using compute::Binding;
+using compute::bytes_of;
+using compute::Groups;
 
 inline constexpr std::uint32_t TIMED = 256;  // dispatches of one recording that are traced
-
-using Groups = std::array<std::uint32_t, 3>;
 
 // The Vulkan objects of one recording.
 struct Recording {
@@ -79,30 +74,28 @@ private:
     std::vector<Abandoned> abandoned_;
 };
 
-class VulkanRecord final : public Record {
+class VulkanRecord final : public compute::ComputeRecord {
 public:
     explicit VulkanRecord(Ref<Recorder> recorder) : recorder_(std::move(recorder)) { ++recorder_->records; }
 
     Device& device() const { return recorder_->device(); }
     const Recorder& recorder() const { return *recorder_; }
 
-    // A buffer that lives at least as long as this recording's work.
     Ref<Buffer> buffer(Use use, std::uint64_t size);
+    Ref<Block> buffer(std::uint64_t size) override { return buffer(Use::device, size); }
     void hold(Ref<Block> block) { held_.push_back(std::move(block)); }
     // Holds it, and takes it back for as long as this recording works where it is shared with others.
     void use(const Ref<Buffer>& buffer);
     // Hands it to the others who share it, when what is recorded is done.
     void hand_over(const Ref<Buffer>& buffer);
-    // Where the host writes the bytes of a new buffer, before finish().
-    std::byte* fill(const Ref<Buffer>& buffer);
-    Ref<Buffer> upload(const void* data, std::uint64_t size);
+    void use(const Ref<Block>& buffer) override;
+    std::byte* fill(const Ref<Block>& buffer) override;
     Ref<Buffer> read_back(const Ref<Buffer>& buffer);
     Ref<Buffer> near(const Ref<Buffer>& buffer);  // the same bytes in the device's own memory
 
-    // Everything recorded so far is done, and seen, before what follows.
-    void begin_stage();
-    void dispatch(const Program& program, std::span<const std::byte> params,
-                  std::span<const Binding> bindings, const Groups& groups);
+    void begin_stage() override;
+    void dispatch(const compute::Program& program, std::span<const std::byte> params,
+                  std::span<const Binding> bindings, const Groups& groups) override;
     // Ends the recording, runs it and waits. Nothing recorded: nothing done.
     void finish();
 

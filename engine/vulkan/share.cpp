@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory as descriptors: handed to other devices, APIs and processes, and taken from them.
 #include "engine/vulkan/device.h"
-#include "engine/vulkan/stages.h"
+#include "engine/vulkan/vulkan_backend.h"
 
 namespace foveate::vulkan {
 

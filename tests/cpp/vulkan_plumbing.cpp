@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "engine/vulkan/stages.h"
+#include "engine/vulkan/vulkan_backend.h"
 #include "vulkan_check.h"
 
 using namespace foveate;
@@ -209,7 +209,7 @@ void canaries()
             LayoutSpan span{};
             span.count = span.columns = span.rows = 1;
             span.w = span.h = 65536;
-            const Ref<vulkan::Buffer> spans = record->upload(&span, sizeof span);
+            const Ref<Block> spans = record->upload(&span, sizeof span);
             const Ref<vulkan::Buffer> tokens = record->buffer(vulkan::Use::device, 2 * sizeof(Token));
             const shared::LayoutParams params{.token_count = 1, .span_count = 1, .cell = 0, .scale_log2 = 0};
             const vulkan::Binding bindings[] = {{"Spans", spans.get()}, {"Cells"}, {"Tokens", tokens.get()}};

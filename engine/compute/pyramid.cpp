@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
-#include "engine/vulkan/stages.h"
+#include "engine/compute/backend.h"
 
-namespace foveate::vulkan {
+namespace foveate::compute {
 
 namespace {
 
@@ -37,33 +37,28 @@ shared::PyramidParams params_of(const Image& image, const PyramidPlan& plan, std
 
 }  // namespace
 
-Pyramid VulkanBackend::pyramid(Record& record, Image image, const PyramidPlan& plan)
+Pyramid ComputeBackend::pyramid(Record& record, Image image, const PyramidPlan& plan)
 {
-    VulkanRecord& recording = this->recording(record);
+    ComputeRecord& recording = this->recording(record);
     Pyramid pyramid = pyramid_of(plan);
     if (plan.level_count > 1) {
         const std::uint64_t size = plan.level_elements * element_size(plan.element);
         check_range("pyramid: levels", size, WINDOWS * WINDOW);
-        check_range("pyramid: taps", plan.taps.size() * sizeof(shared::AxisTap),
-                    device_->limits().maxStorageBufferRange);
-        const Ref<Buffer> pixels = pixels_of(recording, image);
-        const Ref<Buffer> levels = recording.buffer(Use::device, size);
-        const Ref<Buffer> images =
-            recording.upload(image.table.data(), image.table.size() * sizeof image.table[0]);
-        const Ref<Buffer> table =
-            recording.upload(plan.table.data(), plan.table.size() * sizeof plan.table[0]);
-        Ref<Buffer> taps, decode;
-        if (!plan.taps.empty())
-            taps = recording.upload(plan.taps.data(), plan.taps.size() * sizeof plan.taps[0]);
+        check_range("pyramid: taps", plan.taps.size() * sizeof(shared::AxisTap), limits().range);
+        const Ref<Block> pixels = pixels_of(recording, image);
+        const Ref<Block> levels = recording.buffer(size);
+        const Ref<Block> images = recording.upload(image.table), table = recording.upload(plan.table);
+        const Ref<Block> taps = recording.upload(plan.taps);
+        Ref<Block> decode;
         if (plan.decode) decode = recording.upload(plan.decode, 256 * sizeof(float));
 
         std::vector<Binding> bindings{{"Images", images.get()},
                                       {"LevelTable", table.get()},
                                       {"Taps", taps.get()},
                                       {"Decode", decode.get()}};
-        add_windows(bindings, PIXEL_WINDOWS, pixels.get());
-        add_windows(bindings, LEVEL_WINDOWS, levels.get());
-        const Program& program = this->program("pyramid", pixels.get(), levels.get());
+        add_windows(bindings, PIXEL_WINDOWS, pixels);
+        add_windows(bindings, LEVEL_WINDOWS, levels);
+        const Program& program = program_for("pyramid", pixels, levels);
         const auto& local = program.reflection().local;
         const std::uint32_t in_item = plan.element == Element::u16 ? 2 : 1;  // texels in one word
         for (std::uint32_t level = 1; level < plan.level_count; ++level) {
@@ -81,4 +76,4 @@ Pyramid VulkanBackend::pyramid(Record& record, Image image, const PyramidPlan& p
     return pyramid;
 }
 
-}  // namespace foveate::vulkan
+}  // namespace foveate::compute

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "engine/vulkan/stages.h"
+#include "engine/compute/backend.h"
 
-namespace foveate::vulkan {
+namespace foveate::compute {
 
 namespace {
 
@@ -29,6 +29,8 @@ Packing packing_of(const ImageView& view)
     packing.size = packing.planes * view.height * packing.row;
     return packing;
 }
+
+constexpr std::uint64_t PAGE = 4096;  // bytes: the least that is mapped
 
 std::uint64_t whole_words(std::uint64_t bytes) { return (bytes + 3) / 4 * 4; }
 
@@ -100,30 +102,27 @@ Reach reach_of(const std::vector<ImageView>& views)
 }  // namespace
 
 // Pages are borrowed where copying would take longer than having them mapped.
-bool VulkanBackend::in_place(VulkanRecord& recording, Image& image, std::uint64_t packed) const
+bool ComputeBackend::in_place(ComputeRecord& recording, Image& image, std::uint64_t packed) const
 {
     constexpr std::uint64_t WORTH = 1 << 16;  // bytes
     if (!std::all_of(image.views.begin(), image.views.end(), addressable)) return false;
     const Reach reach = reach_of(image.views);
-    Ref<Buffer> buffer = device_->memory.lent(reach.low, reach.high);
-    if (!buffer && packed >= WORTH && reach.gapless) buffer = device_->memory.borrow(reach.low, reach.high);
     // One that needs a choice of windows where a copy would not is slower than the copy.
-    if (!buffer || buffer->size() > std::max(packed, WINDOW) || buffer->size() > caps_.image_bytes_max) return false;
-    recording.use(buffer);
-    const std::byte* const base = buffer->host();
-    if (buffer->use() != Use::device) buffer = recording.near(buffer);
+    const std::uint64_t size_max = std::min(std::max(packed, WINDOW), WINDOWS * WINDOW);
+    const Place place = this->place(recording, reach.low, reach.high, packed >= WORTH && reach.gapless, size_max);
+    if (!place.block) return false;
     image.table.clear();
     for (const ImageView& view : image.views) {
-        const std::uint64_t offset = std::uint64_t(view.data - base);
+        const std::uint64_t offset = std::uint64_t(view.data - place.base);
         image.table.push_back(desc_of(view, view.row_stride, view.channel_stride, offset));
     }
-    image.pixels = buffer;
+    image.pixels = place.block;
     return true;
 }
 
-Image VulkanBackend::image(Record& record, Image image)
+Image ComputeBackend::image(Record& record, Image image)
 {
-    VulkanRecord& recording = this->recording(record);
+    ComputeRecord& recording = this->recording(record);
     std::vector<Packing> packings;
     std::uint64_t size = 0;
     for (const ImageView& view : image.views) {
@@ -131,9 +130,9 @@ Image VulkanBackend::image(Record& record, Image image)
         size += whole_words(packings.back().size);
     }
     if (in_place(recording, image, size)) return image;
-    check_range("image: batch", size, caps_.image_bytes_max);
+    check_range("image: batch", size, WINDOWS * WINDOW);
 
-    const Ref<Buffer> pixels = recording.buffer(Use::device, size);
+    const Ref<Block> pixels = recording.buffer(size);
     std::byte* host = recording.fill(pixels);
     image.table.clear();
     std::uint64_t offset = 0;
@@ -149,11 +148,10 @@ Image VulkanBackend::image(Record& record, Image image)
     return image;
 }
 
-Ref<Buffer> VulkanBackend::pixels_of(VulkanRecord& record, Image& image)
+Ref<Block> ComputeBackend::pixels_of(ComputeRecord& record, Image& image)
 {
-    const auto* buffer = dynamic_cast<const Buffer*>(image.pixels.get());
-    if (!buffer || buffer->device() != device_.get()) image = this->image(record, std::move(image));
+    if (!image.pixels || !owns(*image.pixels)) image = this->image(record, std::move(image));
     return own(record, image.pixels, "image: pixels");
 }
 
-}  // namespace foveate::vulkan
+}  // namespace foveate::compute

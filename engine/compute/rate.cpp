@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
-#include "engine/vulkan/stages.h"
+#include "engine/compute/backend.h"
 
-namespace foveate::vulkan {
+namespace foveate::compute {
 
 namespace {
-
-template <class T>
-Ref<Buffer> upload_all(VulkanRecord& recording, const std::vector<T>& values)
-{
-    return recording.upload(values.data(), values.size() * sizeof(T));
-}
 
 Groups cover(const Program& program, std::uint32_t x, std::uint32_t y, std::uint32_t z)
 {
@@ -22,27 +16,27 @@ Groups cover(const Program& program, std::uint32_t x, std::uint32_t y, std::uint
 }  // namespace
 
 // luma, detail, tree, select, codes: what was asked for is decided on the device, and nothing is read back.
-Rates VulkanBackend::rate(Record& record, const Image& from, const Relevance* relevance, const RatePlan& plan)
+Rates ComputeBackend::rate(Record& record, const Image& from, const Relevance* relevance, const RatePlan& plan)
 {
-    VulkanRecord& recording = this->recording(record);
+    ComputeRecord& recording = this->recording(record);
     shared::RateParams params = plan.params;
     params.weighted = relevance != nullptr;
-    const std::uint64_t range = device_->limits().maxStorageBufferRange, word = sizeof(std::uint32_t);
+    const std::uint64_t range = limits().range, word = sizeof(std::uint32_t);
     const std::uint64_t cells = params.cell_count * word;
     check_range("rate: luma", plan.luma_words * word, range);
     check_range("rate: detail", 4 * params.max_log2 * cells, range);
 
     Rates rates = rates_of(plan);
     Image image = from;
-    const Ref<Buffer> pixels = pixels_of(recording, image);
-    const Ref<Buffer> luma = recording.buffer(Use::device, plan.luma_words * word);
-    const Ref<Buffer> detail = recording.buffer(Use::device, std::max(word, 4 * params.max_log2 * cells));
-    const Ref<Buffer> slopes = recording.buffer(Use::device, std::max(word, 2 * params.max_log2 * cells));
-    const Ref<Buffer> cuts = recording.buffer(Use::device, plan.images.size() * sizeof(shared::RateCut));
-    const Ref<Buffer> codes = recording.buffer(Use::device, cells);
-    const Ref<Buffer> images = upload_all(recording, image.table), grids = upload_all(recording, plan.grids);
-    const Ref<Buffer> rate_images = upload_all(recording, plan.images), inverse = upload_all(recording, plan.inverse);
-    Ref<Buffer> weights, before, previous;
+    const Ref<Block> pixels = pixels_of(recording, image);
+    const Ref<Block> luma = recording.buffer(plan.luma_words * word);
+    const Ref<Block> detail = recording.buffer(std::max(word, 4 * params.max_log2 * cells));
+    const Ref<Block> slopes = recording.buffer(std::max(word, 2 * params.max_log2 * cells));
+    const Ref<Block> cuts = recording.buffer(plan.images.size() * sizeof(shared::RateCut));
+    const Ref<Block> codes = recording.buffer(cells);
+    const Ref<Block> images = recording.upload(image.table), grids = recording.upload(plan.grids);
+    const Ref<Block> rate_images = recording.upload(plan.images), inverse = recording.upload(plan.inverse);
+    Ref<Block> weights, before, previous;
     if (relevance) weights = own(recording, relevance->cells, "rate: relevance");
     if (plan.previous_codes) {
         before = own(recording, plan.previous_detail, "rate: previous");
@@ -67,18 +61,18 @@ Rates VulkanBackend::rate(Record& record, const Image& from, const Relevance* re
                                   {"Grids", grids.get()},
                                   {"RateImages", rate_images.get()},
                                   {"Luma", luma.get()}};
-    add_windows(bindings, PIXEL_WINDOWS, pixels.get());
-    add_windows(bindings, LEVEL_WINDOWS, nullptr);
-    const Program& find = program("rate_luma", pixels.get());
+    add_windows(bindings, PIXEL_WINDOWS, pixels);
+    add_windows(bindings, LEVEL_WINDOWS, {});
+    const Program& find = program_for("rate_luma", pixels);
     run(find, cover(find, params.width_max, params.height_max, count), bindings);
-    run(program("rate_detail"), {columns, rows, count},
+    run(program_for("rate_detail"), {columns, rows, count},
         std::array<Binding, 6>{{{"Grids", grids.get()},
                                 {"RateImages", rate_images.get()},
                                 {"Luma", luma.get()},
                                 {"Before", before.get()},
                                 {"Detail", detail.get()},
                                 {"Slopes", slopes.get()}}});
-    run(program("rate_tree"), {block_columns, block_rows, count},
+    run(program_for("rate_tree"), {block_columns, block_rows, count},
         std::array<Binding, 7>{{{"Grids", grids.get()},
                                 {"RateImages", rate_images.get()},
                                 {"Detail", detail.get()},
@@ -86,12 +80,12 @@ Rates VulkanBackend::rate(Record& record, const Image& from, const Relevance* re
                                 {"Previous", previous.get()},
                                 {"Inverse", inverse.get()},
                                 {"Slopes", slopes.get()}}});
-    run(program("rate_select"), {count, 1, 1},
+    run(program_for("rate_select"), {count, 1, 1},
         std::array<Binding, 4>{{{"Grids", grids.get()},
                                 {"RateImages", rate_images.get()},
                                 {"Slopes", slopes.get()},
                                 {"Cuts", cuts.get()}}});
-    run(program("rate"), cover(program("rate"), columns, rows, count),
+    run(program_for("rate"), cover(program_for("rate"), columns, rows, count),
         std::array<Binding, 4>{{{"Grids", grids.get()},
                                 {"Slopes", slopes.get()},
                                 {"Cuts", cuts.get()},
@@ -101,4 +95,4 @@ Rates VulkanBackend::rate(Record& record, const Image& from, const Relevance* re
     return rates;
 }
 
-}  // namespace foveate::vulkan
+}  // namespace foveate::compute

@@ -1,30 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// The stages on Vulkan: what each binds and how much it dispatches. The arithmetic is in shaders/.
+// The stages as shaders: what each binds and how much it dispatches, the same on every API that runs them.
+// The arithmetic is in shaders/; memory and recording are the API's.
 #pragma once
 
 #include <atomic>
-#include <memory>
 
-#include "engine/backend.h"
-#include "engine/vulkan/backend.h"
-#include "engine/vulkan/record.h"
+#include "engine/compute/record.h"
 
-namespace foveate::vulkan {
+namespace foveate::compute {
 
 // The images and the levels are seen through four bindings of this many bytes each: what every device can
 // bind at once, and what shaders/lib/pixels.glsl counts in words.
 inline constexpr std::uint64_t WINDOW = 128ull << 20;
 inline constexpr std::uint32_t WINDOWS = 4;
 
-class VulkanBackend final : public Backend {
-public:
-    VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget, Features features);
-    ~VulkanBackend() override;
+struct Limits {
+    std::uint64_t range = WINDOW;       // bytes in one binding
+    std::uint64_t alignment = 256;      // of a binding's offset, bytes
+    Groups groups{65535, 65535, 65535};
+};
 
-    const Caps& caps() const override { return caps_; }
-    Counters counters() const override;
-    std::vector<Span> spans() override { return recorder_->spans(); }
-    Ref<Record> begin() override;
+class ComputeBackend : public Backend {
+public:
     Image image(Record& record, Image image) override;
     Pyramid pyramid(Record& record, Image image, const PyramidPlan& plan) override;
     Relevance relevance(Record& record, const Pyramid& pyramid, const RelevancePlan& plan) override;
@@ -34,47 +31,46 @@ public:
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;
     Warped warp(Record& record, const Pyramid& pyramid, const WarpPlan& plan) override;
-    Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> upload(Record& record, const void* data, std::uint64_t size) override;
-    Ref<Block> empty(std::uint64_t size) override { return device_->memory.lend(size); }
-    SharedMemory share(const Ref<Block>& block) override;
-    Ref<Block> attach(SharedMemory memory) override { return device_->memory.attach(std::move(memory)); }
-    void finish(Record& record) override;
+
+protected:
+    // Memory that a stage may read without a copy: `block` begins where the host has `base`.
+    struct Place {
+        Ref<Block> block;
+        const std::byte* base = nullptr;
+    };
+
+    virtual const Limits& limits() const = 0;
+    virtual const Program& program(const char* name, std::uint32_t windows) const = 0;
+    // The record as this backend's own.
+    virtual ComputeRecord& recording(Record& record) const = 0;
+    virtual bool owns(const Block& block) const = 0;
+    // What reaches from `low` to `high`, in a block of at most `size_max` bytes; null where it must be copied.
+    // borrow: the caller's own pages may be made one.
+    virtual Place place(ComputeRecord&, const std::byte* low, const std::byte* high, bool borrow,
+                        std::uint64_t size_max) const;
+
+    std::atomic<std::uint64_t> image_copies_{0};
 
 private:
-    void last_release() override;
     // The shader for these buffers: one that fits its first window needs no choice between them.
-    const Program& program(const char* name, const Buffer* pixels = nullptr,
-                           const Buffer* levels = nullptr) const;
-    // The record as ours; the block as a buffer of this device, uploaded where it is another's.
-    VulkanRecord& recording(Record& record) const;
-    Ref<Buffer> own(VulkanRecord& record, const Ref<Block>& block, const char* what) const;
+    const Program& program_for(const char* name, const Ref<Block>& pixels = {}, const Ref<Block>& levels = {}) const;
+    // The block on this device, uploaded where it is another's.
+    Ref<Block> own(ComputeRecord& record, const Ref<Block>& block, const char* what) const;
     // True: the image is read where it lies, its table and pixels are set.
-    bool in_place(VulkanRecord& record, Image& image, std::uint64_t packed) const;
+    bool in_place(ComputeRecord& record, Image& image, std::uint64_t packed) const;
     // The pixels of an image on this device, packed now where image() was another backend's.
-    Ref<Buffer> pixels_of(VulkanRecord& record, Image& image);
+    Ref<Block> pixels_of(ComputeRecord& record, Image& image);
     // Groups for a flat list of items, which the shaders number row by row; throws when there are too many.
     Groups flat_groups(const Program& program, std::uint64_t items) const;
     void check_groups(const Program& program, const Groups& groups) const;
     void check_range(const char* what, std::uint64_t bytes, std::uint64_t bytes_max) const;
-
-    Ref<Device> device_;
-    Ref<Recorder> recorder_;
-    std::unique_ptr<Programs> programs_;
-    Caps caps_;
-    std::atomic<std::uint64_t> image_copies_{0};
 };
 
-template <class T>
-std::span<const std::byte> bytes_of(const T& value)
-{
-    return std::as_bytes(std::span(&value, 1));
-}
-
 // Adds <stem>0 .. <stem>3; `names` holds the four names. Null: unused.
-void add_windows(std::vector<Binding>& bindings, const char* const (&names)[WINDOWS], const Buffer* buffer);
+void add_windows(std::vector<Binding>& bindings, const char* const (&names)[WINDOWS], const Ref<Block>& buffer);
 
 inline constexpr const char* PIXEL_WINDOWS[WINDOWS] = {"Pixels0", "Pixels1", "Pixels2", "Pixels3"};
 inline constexpr const char* LEVEL_WINDOWS[WINDOWS] = {"Levels0", "Levels1", "Levels2", "Levels3"};
 
-}  // namespace foveate::vulkan
+}  // namespace foveate::compute

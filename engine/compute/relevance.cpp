@@ -3,17 +3,11 @@
 // each image, and all terms together. Those that no term asks for are left out.
 #include <algorithm>
 
-#include "engine/vulkan/stages.h"
+#include "engine/compute/backend.h"
 
-namespace foveate::vulkan {
+namespace foveate::compute {
 
 namespace {
-
-template <class T>
-Ref<Buffer> uploaded(VulkanRecord& recording, const std::vector<T>& values)
-{
-    return values.empty() ? Ref<Buffer>() : recording.upload(values.data(), values.size() * sizeof(T));
-}
 
 Groups luma_groups(const RelevancePlan& plan, const std::array<std::uint32_t, 3>& local)
 {
@@ -27,10 +21,10 @@ Groups luma_groups(const RelevancePlan& plan, const std::array<std::uint32_t, 3>
 
 }  // namespace
 
-Relevance VulkanBackend::relevance(Record& record, const Pyramid& pyramid, const RelevancePlan& plan)
+Relevance ComputeBackend::relevance(Record& record, const Pyramid& pyramid, const RelevancePlan& plan)
 {
-    VulkanRecord& recording = this->recording(record);
-    const std::uint64_t range = device_->limits().maxStorageBufferRange;
+    ComputeRecord& recording = this->recording(record);
+    const std::uint64_t range = limits().range;
     const std::uint64_t cells = plan.params.cell_count;
     shared::RelevanceParams params = plan.params;
     const std::uint32_t images = params.image_count, saliency = params.saliency;
@@ -40,18 +34,18 @@ Relevance VulkanBackend::relevance(Record& record, const Pyramid& pyramid, const
     check_range("relevance: falloff", plan.falloff.size() * sizeof(std::uint32_t), range);
 
     Relevance relevance = relevance_of(plan);
-    const Ref<Buffer> output = recording.buffer(Use::device, cells * sizeof(std::uint32_t));
+    const Ref<Block> output = recording.buffer(cells * sizeof(std::uint32_t));
     relevance.cells = output;
-    const Ref<Buffer> cuts = uploaded(recording, plan.images), points = uploaded(recording, plan.points);
-    const Ref<Buffer> falloff = uploaded(recording, plan.falloff), shrink = uploaded(recording, plan.shrink);
-    const Ref<Buffer> maps = uploaded(recording, plan.maps);
-    Ref<Buffer> previous, stats, largest, spectral_map;
+    const Ref<Block> cuts = recording.upload(plan.images), points = recording.upload(plan.points);
+    const Ref<Block> falloff = recording.upload(plan.falloff), shrink = recording.upload(plan.shrink);
+    const Ref<Block> maps = recording.upload(plan.maps);
+    Ref<Block> previous, stats, largest, spectral_map;
     if (params.smooth_on) previous = own(recording, plan.previous_cells, "relevance: previous");
 
     if (plan.luma_elements) {
         Image image = pyramid.image;
-        const Ref<Buffer> pixels = pixels_of(recording, image);
-        Ref<Buffer> levels, previous_luma, entropy;
+        const Ref<Block> pixels = pixels_of(recording, image);
+        Ref<Block> levels, previous_luma, entropy;
         if (pyramid.levels) {
             check_range("relevance: levels", pyramid.levels->size(), WINDOWS * WINDOW);
             levels = own(recording, pyramid.levels, "relevance: pyramid");
@@ -59,40 +53,40 @@ Relevance VulkanBackend::relevance(Record& record, const Pyramid& pyramid, const
         params.source_element = std::uint32_t(image.element);
         params.level_element = std::uint32_t(pyramid.element);
         params.channels = image.channels;
-        const Ref<Buffer> luma = recording.buffer(Use::device, plan.luma_elements * sizeof(std::uint16_t));
+        const Ref<Block> luma = recording.buffer(plan.luma_elements * sizeof(std::uint16_t));
         relevance.luma = luma;
-        const Ref<Buffer> descs = uploaded(recording, image.table), table = uploaded(recording, pyramid.table);
+        const Ref<Block> descs = recording.upload(image.table), table = recording.upload(pyramid.table);
         std::vector<Binding> bindings{
             {"Images", descs.get()}, {"LevelTable", table.get()}, {"Cuts", cuts.get()}, {"Luma", luma.get()}};
-        add_windows(bindings, PIXEL_WINDOWS, pixels.get());
-        add_windows(bindings, LEVEL_WINDOWS, levels.get());
-        const Program& program = this->program("relevance_luma", pixels.get(), levels.get());
+        add_windows(bindings, PIXEL_WINDOWS, pixels);
+        add_windows(bindings, LEVEL_WINDOWS, levels);
+        const Program& program = program_for("relevance_luma", pixels, levels);
         const Groups groups = luma_groups(plan, program.reflection().local);
         check_groups(program, groups);
         recording.begin_stage();
         recording.dispatch(program, bytes_of(params), bindings, groups);
 
-        stats = recording.buffer(Use::device, cells * STAT_COUNT * sizeof(std::uint32_t));
-        largest = uploaded(recording, std::vector<std::uint32_t>(2 * std::size_t(images)));
+        stats = recording.buffer(cells * STAT_COUNT * sizeof(std::uint32_t));
+        largest = recording.upload(std::vector<std::uint32_t>(2 * std::size_t(images)));
         if (plan.entropy) entropy = recording.upload(plan.entropy, ENTROPY_SIZE * sizeof(std::uint32_t));
         if (params.motion_on) previous_luma = own(recording, plan.previous_luma, "relevance: previous luma");
         const Binding statistics[] = {{"Cuts", cuts.get()},       {"Luma", luma.get()},
                                       {"Stats", stats.get()},     {"PreviousLuma", previous_luma.get()},
                                       {"Entropy", entropy.get()}, {"Largest", largest.get()}};
         recording.begin_stage();
-        const Program& measure = this->program("relevance_cells");
+        const Program& measure = program_for("relevance_cells");
         recording.dispatch(measure, bytes_of(params), statistics, flat_groups(measure, cells));
         if (saliency & SALIENCY_SPECTRAL) {
             check_range("relevance: spectra", 3 * images * map_size, range);
-            const Ref<Buffer> spectra = recording.buffer(Use::device, 3 * images * map_size);
-            const Ref<Buffer> tables = recording.upload(plan.spectral, SPECTRAL_TABLE * sizeof(float));
-            spectral_map = recording.buffer(Use::device, images * map_size);
+            const Ref<Block> spectra = recording.buffer(3 * images * map_size);
+            const Ref<Block> tables = recording.upload(plan.spectral, SPECTRAL_TABLE * sizeof(float));
+            spectral_map = recording.buffer(images * map_size);
             const Binding spectrum[] = {{"Cuts", cuts.get()},
                                         {"Luma", luma.get()},
                                         {"SpectralTable", tables.get()},
                                         {"Spectrum", spectra.get()},
                                         {"SpectralMap", spectral_map.get()}};
-            const Program& program = this->program("relevance_spectral");
+            const Program& program = program_for("relevance_spectral");
             const Groups groups{images, 1, 1};
             check_groups(program, groups);
             recording.begin_stage();    // the table's upload may be a copy
@@ -100,7 +94,7 @@ Relevance VulkanBackend::relevance(Record& record, const Pyramid& pyramid, const
         }
         if (saliency & SALIENCY_SURROUND) {
             const Binding around[] = {{"Cuts", cuts.get()}, {"Stats", stats.get()}, {"Largest", largest.get()}};
-            const Program& program = this->program("relevance_surround");
+            const Program& program = program_for("relevance_surround");
             recording.begin_stage();
             recording.dispatch(program, bytes_of(params), around, flat_groups(program, cells));
         }
@@ -110,10 +104,10 @@ Relevance VulkanBackend::relevance(Record& record, const Pyramid& pyramid, const
                                 {"Points", points.get()},   {"Falloff", falloff.get()},
                                 {"Shrink", shrink.get()},   {"Maps", maps.get()},
                                 {"Previous", previous.get()}, {"Output", output.get()}};
-    const Program& program = this->program("relevance");
+    const Program& program = program_for("relevance");
     recording.begin_stage();
     recording.dispatch(program, bytes_of(params), bindings, flat_groups(program, cells));
     return relevance;
 }
 
-}  // namespace foveate::vulkan
+}  // namespace foveate::compute

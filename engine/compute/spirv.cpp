@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Follows: Khronos, SPIR-V Specification 1.6, sections 2.3 (physical layout) and 3 (binary form).
-#include "engine/vulkan/spirv.h"
+#include "engine/compute/shader.h"
 
 #include <algorithm>
 #include <cstring>
@@ -8,7 +8,7 @@
 
 #include "engine/error.h"
 
-namespace foveate::vulkan {
+namespace foveate::compute {
 
 namespace {
 
@@ -169,4 +169,4 @@ Reflection reflect(std::span<const std::uint32_t> words, const char* name)
     return module.result;
 }
 
-}  // namespace foveate::vulkan
+}  // namespace foveate::compute

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shaders of this build, and what each says of itself, read from its SPIR-V: no binding number, parameter
+// size or local size is written down a second time in C++.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace foveate::compute {
+
+struct Slot {                       // a storage buffer
+    std::string name;               // of its block
+    std::uint32_t set = 0, binding = 0;
+};
+
+struct Reflection {
+    std::string entry;              // name of the entry point
+    std::vector<Slot> slots;        // by binding
+    std::uint32_t params_size = 0;  // bytes of the push constant block
+    std::array<std::uint32_t, 3> local{1, 1, 1};
+};
+
+// Throws ErrorKind::device where the module is malformed or uses a resource that is no storage buffer.
+Reflection reflect(std::span<const std::uint32_t> words, const char* name);
+
+struct Shader {
+    const char* name;
+    std::span<const std::uint32_t> words;
+};
+
+// Every shader of this build; the build generates it.
+std::span<const Shader> shaders();
+
+// A shader as one device runs it.
+class Program {
+public:
+    // `windows`: how many of its windows of pixels and levels the shader looks through, 1 or all.
+    Program(const Shader& shader, std::uint32_t windows)
+        : name_(shader.name), windows_(windows), reflection_(reflect(shader.words, shader.name))
+    {
+    }
+    virtual ~Program() = default;
+
+    const char* name() const { return name_; }
+    std::uint32_t windows() const { return windows_; }
+    const Reflection& reflection() const { return reflection_; }
+    std::uint32_t invocations() const
+    {
+        return reflection_.local[0] * reflection_.local[1] * reflection_.local[2];
+    }
+
+private:
+    const char* name_;
+    std::uint32_t windows_;
+    Reflection reflection_;
+};
+
+}  // namespace foveate::compute

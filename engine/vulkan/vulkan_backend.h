@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The stages of engine/compute on one Vulkan device.
+#pragma once
+
+#include <memory>
+
+#include "engine/compute/backend.h"
+#include "engine/vulkan/backend.h"
+#include "engine/vulkan/record.h"
+
+namespace foveate::vulkan {
+
+class VulkanBackend final : public compute::ComputeBackend {
+public:
+    VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget, Features features);
+    ~VulkanBackend() override;
+
+    const Caps& caps() const override { return caps_; }
+    Counters counters() const override;
+    std::vector<Span> spans() override { return recorder_->spans(); }
+    Ref<Record> begin() override;
+    Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
+    Ref<Block> empty(std::uint64_t size) override { return device_->memory.lend(size); }
+    SharedMemory share(const Ref<Block>& block) override;
+    Ref<Block> attach(SharedMemory memory) override { return device_->memory.attach(std::move(memory)); }
+    void finish(Record& record) override;
+
+private:
+    void last_release() override;
+    const compute::Limits& limits() const override { return limits_; }
+    const compute::Program& program(const char* name, std::uint32_t windows) const override;
+    VulkanRecord& recording(Record& record) const override;
+    bool owns(const Block& block) const override;
+    Place place(compute::ComputeRecord& record, const std::byte* low, const std::byte* high, bool borrow,
+                std::uint64_t size_max) const override;
+
+    Ref<Device> device_;
+    Ref<Recorder> recorder_;
+    std::unique_ptr<Programs> programs_;
+    compute::Limits limits_;
+    Caps caps_;
+};
+
+}  // namespace foveate::vulkan
