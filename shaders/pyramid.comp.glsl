@@ -96,13 +96,13 @@ void main()
     uint channel = gl_GlobalInvocationID.y % p.channels;
     uint y = gl_GlobalInvocationID.y / p.channels;
     LevelDesc level = level_table[image * MAX_LEVELS + p.level];
-    bool packed = p.level_element == ELEMENT_U16;
-    uint x = packed ? 2u * gl_GlobalInvocationID.x : gl_GlobalInvocationID.x;
+    bool paired = p.level_element == ELEMENT_U16;
+    uint x = paired ? 2u * gl_GlobalInvocationID.x : gl_GlobalInvocationID.x;
     if (x >= level.width || y >= level.height) return;
 
     Source source = Source(images[image], level_table[image * MAX_LEVELS + p.level - 1u]);
     uint at = level.offset + (channel * level.height + y) * level.pitch + x;
-    if (packed) {
+    if (paired) {
         uint left = average_u16(source, x, y, channel);
         uint right = x + 1u < level.width ? average_u16(source, x + 1u, y, channel) : 0u;
         store_word(at >> 1, left | right << 16);

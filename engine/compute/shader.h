@@ -29,6 +29,8 @@ Reflection reflect(std::span<const std::uint32_t> words, const char* name);
 struct Shader {
     const char* name;
     std::span<const std::uint32_t> words;
+    const char* glsl;               // for OpenGL
+    const char* cuda;               // for NVRTC and nvcc
 };
 
 // Every shader of this build; the build generates it.

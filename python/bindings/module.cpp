@@ -101,6 +101,7 @@ NB_MODULE(_core, module)
     bind_specs(module);
     bind_engine(module);
     bind_rate_tiles(module);
+    bind_shaders(module);
     module.def("candidates", candidates, "Every backend that could be, and every reason against it.");
     module.def("limits", limits_table, "The table of limits.");
     module.attr("version") = FOVEATE_VERSION;

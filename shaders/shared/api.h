@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Words that read the same in C++, Vulkan GLSL and OpenGL GLSL. VULKAN is tested here and nowhere else.
+// Words that read the same in C++, Vulkan GLSL, OpenGL GLSL and CUDA. VULKAN is tested here and nowhere else.
 #ifndef FOVEATE_SHARED_API_H
 #define FOVEATE_SHARED_API_H
 
+#ifdef CUDA                 // the text that the build makes for it; lib/cuda.h has the rest
+#define SHARED_BEGIN
+#define SHARED_END
+#define SHARED_FUNCTION __device__ __forceinline__
+#define PRECISE
+#define find_msb findMSB
+#else
 #ifdef __cplusplus
 #include <algorithm>
 #include <bit>
@@ -30,6 +37,7 @@ static inline int find_msb(uint value) { return 31 - std::countl_zero(value); }
 #else
 #define PARAMS(T) layout(std140, binding = 15) uniform Params { T p; }
 #define SPECIAL(ID, NAME, VALUE) const uint NAME = VALUE
+#endif
 #endif
 #endif
 
