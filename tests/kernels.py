@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CUDA kernels on the host: build/*/libfoveate_kernels.so, made from the texts that NVRTC gets."""
+"""The shaders one at a time, on arrays: the CUDA text on the host, the OpenGL text on Mesa's software device.
+
+The CUDA text is what NVRTC gets, compiled into build/*/libfoveate_kernels.so.
+"""
 
 import ctypes
 from pathlib import Path
 
 import numpy as np
 import pytest
-from foveate import _core
+from foveate import _core, gl
 
 TREE = Path(__file__).resolve().parent.parent
 
@@ -22,39 +25,67 @@ def library():
 
 
 class Kernels:
+    """run(name, grid, params, **buffers): one dispatch of a shader."""
+
     def __init__(self):
-        self.library = library()
         self.shaders = _core.shaders()
 
-    def block(self, name):
-        size = (ctypes.c_uint * 3)()
-        assert self.library.foveate_kernel_block(name.encode(), size) == 0, name
-        return tuple(size)
-
     def run(self, name, grid, params, **buffers):
-        """Buffers by the names of their blocks, params as a row of words; what a kernel writes is written in place.
+        """Buffers by the names of their blocks, params as bytes; what a shader writes is written in place.
 
-        A block that is not given is a null pointer: the kernel must not look at it.
+        A block that is not given is a null pointer, or not bound: the shader must not look at it.
         """
-        shader = self.shaders[name]
-        words = np.array(params).tobytes()
+        shader, words = self.shaders[name], params.tobytes()
         assert len(words) == shader["params_size"], name
-        unknown = set(buffers) - {slot for slot, _ in shader["slots"]}
-        assert not unknown, unknown
-        pointers = []
-        for slot, _ in shader["slots"]:
-            array = buffers.get(slot)
-            assert array is None or array.flags.c_contiguous
-            pointers.append(ctypes.c_void_p(None if array is None else array.ctypes.data))
-        held = [ctypes.addressof(pointer) for pointer in pointers]
-        block = ctypes.create_string_buffer(words, len(words))
-        args = (ctypes.c_void_p * (len(held) + 1))(*held, ctypes.addressof(block))
-        code = self.library.foveate_kernel(name.encode(), (ctypes.c_uint * 3)(*grid), args)
-        assert code == 0, f"{name}: status {code}"
+        assert set(buffers) <= {slot for slot, _ in shader["slots"]}, name
+        assert all(array.flags.c_contiguous for array in buffers.values()), name
+        self.dispatch(name, [(binding, buffers.get(slot)) for slot, binding in shader["slots"]], words, grid)
 
     def cover(self, name, *items):
         """The grid that covers so many items along each axis."""
-        return tuple(-(-count // size) for count, size in zip(items, self.block(name), strict=True))
+        return tuple(-(-count // size) for count, size in zip(items, self.shaders[name]["local"], strict=True))
+
+    def close(self):
+        pass
+
+
+class CudaKernels(Kernels):
+    def __init__(self):
+        super().__init__()
+        self.library = library()
+
+    def dispatch(self, name, slots, words, grid):
+        pointers = [ctypes.c_void_p(None if array is None else array.ctypes.data) for _, array in slots]
+        params = ctypes.create_string_buffer(words, len(words))
+        args = (ctypes.c_void_p * (len(slots) + 1))(*map(ctypes.addressof, [*pointers, params]))
+        status = self.library.foveate_kernel(name.encode(), (ctypes.c_uint * 3)(*grid), args)
+        assert status == 0, f"{name}: status {status}"
+
+
+class OpenGLKernels(Kernels):
+    def __init__(self):
+        super().__init__()
+        self.context = gl.context()
+        self.programs = {}
+
+    def dispatch(self, name, slots, words, grid):
+        if name not in self.programs:
+            self.programs[name] = self.context.compute_shader(self.shaders[name]["glsl"])
+        held = [(array, self.context.buffer(array.tobytes()), binding) for binding, array in slots if array is not None]
+        for _, buffer, binding in held:
+            buffer.bind_to_storage_buffer(binding)
+        params = self.context.buffer(words)
+        params.bind_to_uniform_block(15)
+        self.programs[name].run(*grid)
+        self.context.memory_barrier()
+        for array, buffer, _ in held:
+            if array.flags.writeable:
+                array[...] = np.frombuffer(buffer.read(), array.dtype).reshape(array.shape)
+            buffer.release()
+        params.release()
+
+    def close(self):
+        self.context.release()
 
 
 def record(*fields):

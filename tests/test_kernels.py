@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CUDA text of the shaders, run on the host, against the oracle: the same bytes."""
-
-import ctypes
+"""The shaders' texts for CUDA and OpenGL, one dispatch after the other, against the oracle: the same bytes."""
 
 import numpy as np
 import pytest
-from kernels import Kernels, fill, record
+from kernels import CudaKernels, OpenGLKernels, fill, record
 from oracle import layout as layout_truth
 from oracle import pyramid as pyramid_truth
 from oracle import rate as rate_truth
@@ -31,9 +29,11 @@ SAMPLE = record("first_token", "token_count", "cell", "patch_size", "merge", "fr
                 "scale2*", "scale3*", "bias0*", "bias1*", "bias2*", "bias3*", "quantise*", "pad0")
 
 
-@pytest.fixture(scope="module")
-def kernels():
-    return Kernels()
+@pytest.fixture(scope="module", params=[CudaKernels, OpenGLKernels])
+def kernels(request):
+    kernels = request.param()
+    yield kernels
+    kernels.close()
 
 
 def picture(shape, dtype, seed=1):
@@ -204,9 +204,3 @@ def test_grid(kernels):
     assert tokens["w"][:12].tolist() == np.diff(columns).tolist() * 3
     assert tokens["valid"].tolist() == [1] * 12 + [0]
 
-
-def test_every_kernel_is_there(kernels):
-    for name, shader in kernels.shaders.items():
-        assert kernels.block(name) == shader["local"]
-    assert kernels.library.foveate_kernel_block(b"nothing", (ctypes.c_uint * 3)()) == 1
-    assert kernels.library.foveate_kernel(b"nothing", (ctypes.c_uint * 3)(1, 1, 1), None) == 1
