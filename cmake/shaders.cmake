@@ -2,14 +2,8 @@
 # Compiles shaders/*.comp.glsl and embeds them: as SPIR-V, and as the texts that OpenGL and CUDA compile themselves.
 
 # foveate_add_shaders(target): adds every compute shader to the target, as the function foveate::compute::shaders() of
-# engine/compute/shader.h; the texts lie beside the SPIR-V in the build folder too. Sets FOVEATE_HAVE_SHADERS in the
-# caller: ON, or OFF without glslangValidator, and then adds nothing.
+# engine/compute/shader.h; the texts lie beside the SPIR-V in the build folder too. Needs GLSLANG.
 function(foveate_add_shaders target)
-  find_program(GLSLANG NAMES glslangValidator glslang)
-  if(NOT GLSLANG)
-    set(FOVEATE_HAVE_SHADERS OFF PARENT_SCOPE)
-    return()
-  endif()
   find_package(Python 3.11 REQUIRED COMPONENTS Interpreter)
   set(translator ${CMAKE_SOURCE_DIR}/tools/shader_text.py)
   set(folder ${CMAKE_SOURCE_DIR}/shaders)
@@ -59,7 +53,6 @@ std::span<const foveate::compute::Shader> foveate::compute::shaders() { return S
   set_property(SOURCE ${out}/shaders.cpp APPEND PROPERTY OBJECT_DEPENDS "${arrays}")
   target_sources(${target} PRIVATE ${out}/shaders.cpp)
   target_include_directories(${target} PRIVATE ${out})
-  set(FOVEATE_HAVE_SHADERS ON PARENT_SCOPE)
 endfunction()
 
 # foveate_add_kernels(target): a library that runs the CUDA texts on the host, for machines without a GPU:

@@ -29,8 +29,8 @@ void validate(const EngineOptions& options)
                                                std::end(STAGE_NAMES);
         require(known, "Engine: stage", '"' + stage + '"',
                 "\"*\", image, pyramid, relevance, rate, layout, sample, warp or tensor");
-        require(name == "auto" || name == "cpu" || name == "vulkan", "Engine: backend", '"' + name + '"',
-                "\"auto\", \"cpu\" or \"vulkan\"");
+        require(name == "auto" || name == "cpu" || name == "vulkan" || options.others.contains(name),
+                "Engine: backend", '"' + name + '"', "\"auto\", \"cpu\", \"vulkan\" or \"opengl\"");
     }
     require(options.threads <= limits::THREADS, "Engine: threads", options.threads,
             "0 (all) or 1.." + std::to_string(limits::THREADS));
@@ -45,12 +45,21 @@ std::string automatic(const EngineOptions& options)
     return "cpu";
 }
 
+Ref<Backend> make_backend(const std::string& name, const EngineOptions& options)
+{
+    const auto other = options.others.find(name);
+    if (other != options.others.end()) return other->second(options);
+    if (name == "vulkan")
+        return make_vulkan_backend(options.device, options.memory_budget, {options.share, options.trace});
+    const std::uint64_t budget = options.memory_budget ? options.memory_budget : limits::MEMORY_BUDGET;
+    return Ref<Backend>(new cpu::CpuBackend(options.threads, options.isa, budget));
+}
+
 }  // namespace
 
 Engine::Engine(const EngineOptions& options) : state_(std::make_unique<State>())
 {
     validate(options);
-    const std::uint64_t budget = options.memory_budget ? options.memory_budget : limits::MEMORY_BUDGET;
     std::string chosen;
     for (std::uint32_t stage = 0; stage < STAGE_COUNT; ++stage) {
         std::string name = backend_for(options.backend, STAGE_NAMES[stage]);
@@ -59,10 +68,7 @@ Engine::Engine(const EngineOptions& options) : state_(std::make_unique<State>())
             name = chosen;
         }
         Ref<Backend>& backend = state_->backends[name];
-        if (!backend)
-            backend = name == "cpu"
-                          ? Ref<Backend>(new cpu::CpuBackend(options.threads, options.isa, budget))
-                          : make_vulkan_backend(options.device, options.memory_budget, {options.share, options.trace});
+        if (!backend) backend = make_backend(name, options);
         state_->at[stage] = backend.get();
     }
 }

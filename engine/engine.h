@@ -8,6 +8,7 @@
 // fork() every call throws ErrorKind::forked. Nothing touches a GPU before the first Engine is made.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -21,9 +22,15 @@
 
 namespace foveate {
 
+struct EngineOptions;
+
+// Makes a backend that lives outside of the engine.
+using MakeBackend = std::function<Ref<Backend>(const EngineOptions& options)>;
+
 struct EngineOptions {
-    // Stage name or "*" -> "auto", "cpu" or "vulkan".
+    // Stage name or "*" -> "auto", "cpu", "vulkan" or one of `others`.
     std::map<std::string, std::string> backend = {{"*", "auto"}};
+    std::map<std::string, MakeBackend> others = {};
     std::string device;                 // Vulkan device by UUID, index or part of its name; empty: the first fit
     std::uint64_t memory_budget = 0;    // bytes; 0: limits::MEMORY_BUDGET
     bool share = false;                 // vulkan: every block can be shared with other APIs and processes

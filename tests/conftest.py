@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engines on every backend that the tests expect. A missing one fails; it never skips.
 
-FOVEATE_TEST_BACKENDS   comma list of cpu, lavapipe, swiftshader; all three unless it says otherwise
+FOVEATE_TEST_BACKENDS   comma list of cpu, lavapipe, swiftshader, opengl; all unless it says otherwise
 FOVEATE_ICD_LAVAPIPE    driver manifests, where they are not in the system's usual place
 FOVEATE_ICD_SWIFTSHADER
 FOVEATE_LONG=1          more and larger cases
@@ -12,7 +12,7 @@ import os
 
 import pytest
 
-BACKENDS = os.environ.get("FOVEATE_TEST_BACKENDS", "cpu,lavapipe,swiftshader").split(",")
+BACKENDS = os.environ.get("FOVEATE_TEST_BACKENDS", "cpu,lavapipe,swiftshader,opengl").split(",")
 DEVICES = {"lavapipe": "llvmpipe", "swiftshader": "SwiftShader"}
 USUAL = {"lavapipe": "/usr/share/vulkan/icd.d/lvp_icd*.json",
          "swiftshader": "/usr/lib/chromium/vk_swiftshader_icd.json"}
@@ -34,10 +34,10 @@ os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")
 
 def options(name):
     """Engine options that select a backend by its name in FOVEATE_TEST_BACKENDS."""
-    if name == "cpu":
-        return {"backend": "cpu"}
+    if name in ("cpu", "opengl"):
+        return {"backend": name}
     if name not in DEVICES:
-        pytest.fail(f"FOVEATE_TEST_BACKENDS: got {name!r}, expected cpu, lavapipe or swiftshader.")
+        pytest.fail(f"FOVEATE_TEST_BACKENDS: got {name!r}, expected cpu, lavapipe, swiftshader or opengl.")
     if manifest(name) is None:
         pytest.fail(f"{name}: no driver manifest. Set FOVEATE_ICD_{name.upper()}, or "
                     "FOVEATE_TEST_BACKENDS=cpu to test the cpu backend alone.")

@@ -104,7 +104,7 @@ def raised(call):
 
 def python_texts():
     """The same for the package: messages that name {what} are filled in from the calls of their function."""
-    trees = [ast.parse(path.read_text()) for path in sorted((TREE / "python/foveate").glob("*.py"))]
+    trees = [ast.parse(path.read_text()) for path in sorted((TREE / "python/foveate").rglob("*.py"))]
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     generic = {}    # function -> its messages
     for tree in trees:

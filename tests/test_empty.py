@@ -9,6 +9,7 @@ import pytest
 from foveate.error import InputError, MemoryBudgetError
 from images import random_image
 
+BY_COPY = {"opengl": 1}         # their memory is not the host's: an image is copied once
 OPTIONS = {"gaze": (0.3, 0.6), "budget": 40, "model": "vit16"}
 
 
@@ -20,7 +21,7 @@ def copied(engine, images):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_filled_and_read(engine, cpu, dtype):
+def test_filled_and_read(engine, backend, cpu, dtype):
     picture = random_image(1, 120, 170, 3, np.dtype(dtype))
     frame = engine.empty(picture.shape, dtype)
     assert (frame.shape, frame.dtype, frame.read_only) == (picture.shape, dtype, False)
@@ -28,7 +29,7 @@ def test_filled_and_read(engine, cpu, dtype):
     expected, _ = copied(cpu, picture)
     for given in (frame, frame.numpy(), np.from_dlpack(frame)):
         got, copies = copied(engine, given)
-        assert copies == 0
+        assert copies == BY_COPY.get(backend, 0)
         assert got.tobytes() == expected.tobytes()
 
 
@@ -39,7 +40,7 @@ def test_written_again(engine, cpu):
         assert copied(engine, frame)[0].tobytes() == copied(cpu, random_image(seed, 64, 80))[0].tobytes()
 
 
-def test_batches_and_parts(engine, cpu):
+def test_batches_and_parts(engine, backend, cpu):
     batch = engine.empty((3, 90, 70, 3))
     batch.numpy()[:] = [random_image(seed, 90, 70) for seed in range(3)]
     pixels = batch.numpy()
@@ -47,17 +48,17 @@ def test_batches_and_parts(engine, cpu):
         got, copies = copied(engine, given)
         taken = np.array(given.numpy()) if given is batch else given
         own = [np.array(one) for one in taken] if isinstance(given, list) else np.array(taken)
-        assert copies == 0
+        assert copies == BY_COPY.get(backend, 0) * len(engine.image(given))
         assert got.tobytes() == copied(cpu, own)[0].tobytes()
 
 
-def test_torch_writes(engine):
+def test_torch_writes(engine, backend):
     torch = pytest.importorskip("torch")
     frame = engine.empty((3, 64, 96), "float32")
     ramp = torch.linspace(0, 1, 3 * 64 * 96).reshape(3, 64, 96)
     frame.torch().copy_(ramp)
     got, copies = copied(engine, frame.torch())
-    assert copies == 0
+    assert copies == BY_COPY.get(backend, 0)
     assert got.tobytes() == copied(engine, ramp)[0].tobytes()
 
 

@@ -55,6 +55,9 @@ struct HeldPatches {
     SampleSpec spec;
 };
 
+// A backend whose lists a Python object runs: see executor.cpp.
+MakeBackend executed_by(nb::object executor);
+
 void bind_share(nb::class_<Engine>& engine);
 void bind_warp(nb::module_& module, nb::class_<Engine>& engine);
 void bind_source(nb::module_& module);

@@ -97,12 +97,13 @@ public:
 
 void make_engine(UnlockedEngine* self, std::map<std::string, std::string> backend, std::string device,
                  std::uint64_t memory_budget, std::uint32_t threads, std::string isa, bool share,
-                 bool trace)
+                 bool trace, const nb::dict& executors)
 {
-    unlocked([&] {
-        return new (self) UnlockedEngine(
-            EngineOptions{std::move(backend), std::move(device), memory_budget, share, trace, threads, std::move(isa)});
-    });
+    EngineOptions options{.backend = std::move(backend), .device = std::move(device), .memory_budget = memory_budget,
+                          .share = share, .trace = trace, .threads = threads, .isa = std::move(isa)};
+    for (const auto& [name, executor] : executors)
+        options.others[nb::cast<std::string>(name)] = executed_by(nb::borrow(executor));
+    unlocked([&] { return new (self) UnlockedEngine(options); });
 }
 
 // Whoever holds the array writes to it; the engine finds it again by its address.
@@ -346,7 +347,8 @@ void bind_engine(nb::module_& module)
     bind_warp(module, base);
     nb::class_<UnlockedEngine, Engine>(module, "Engine")
         .def("__init__", make_engine, nb::arg("backend"), nb::arg("device"), nb::arg("memory_budget"),
-             nb::arg("threads"), nb::arg("isa"), nb::arg("share"), nb::arg("trace"));
+             nb::arg("threads"), nb::arg("isa"), nb::arg("share"), nb::arg("trace"),
+             nb::arg("executors") = nb::dict());
 }
 
 }  // namespace foveate::bindings

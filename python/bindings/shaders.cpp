@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bindings.h"
-
-#ifdef FOVEATE_VULKAN
 #include "engine/compute/shader.h"
-#endif
 
 namespace foveate::bindings {
 
@@ -12,7 +9,6 @@ namespace {
 nb::dict shaders()
 {
     nb::dict found;
-#ifdef FOVEATE_VULKAN
     for (const compute::Shader& shader : compute::shaders()) {
         const compute::Reflection reflection = compute::reflect(shader.words, shader.name);
         nb::list slots;
@@ -26,7 +22,6 @@ nb::dict shaders()
         entry["local"] = nb::make_tuple(reflection.local[0], reflection.local[1], reflection.local[2]);
         found[shader.name] = entry;
     }
-#endif
     return found;
 }
 
@@ -36,7 +31,7 @@ void bind_shaders(nb::module_& module)
 {
     module.def("shaders", shaders,
                "Every compute shader by name: its texts for OpenGL and CUDA, its SPIR-V, and what reflection says of "
-               "it. Empty in a build without Vulkan.");
+               "it. Empty in a build without a GLSL compiler.");
 }
 
 }  // namespace foveate::bindings

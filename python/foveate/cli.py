@@ -48,6 +48,7 @@ class BackendName(StrEnum):
     auto = "auto"
     cpu = "cpu"
     vulkan = "vulkan"
+    opengl = "opengl"
 
 
 class DtypeName(StrEnum):
@@ -88,12 +89,12 @@ def info(as_json: Json = False):
 
 
 @app.command()
-def doctor(need: Annotated[list[str], typer.Option(help="Must work: vulkan, torch or pillow. May be repeated.")] = (),
+def doctor(need: Annotated[list[str], typer.Option(help="Must work: vulkan, opengl, torch or pillow. Repeat it.")] = (),
            as_json: Json = False):
     """Check the installation; each finding says what would mend it. Exit status 1 if something is broken."""
-    unknown = set(need) - {"vulkan", "torch", "pillow"}
+    unknown = set(need) - {"vulkan", "opengl", "torch", "pillow"}
     if unknown:
-        raise Failure(f"doctor: need: got {', '.join(sorted(unknown))}, expected vulkan, torch or pillow.")
+        raise Failure(f"doctor: need: got {', '.join(sorted(unknown))}, expected vulkan, opengl, torch or pillow.")
     checks = run_doctor(need=tuple(need))
     if as_json:
         print_json(checks)

@@ -26,7 +26,7 @@ def info():
         >>> "cpu" in [candidate["backend"] for candidate in foveate.info()["candidates"]]
         True
     """
-    from . import Engine, __version__, _core
+    from . import Engine, __version__
 
     with contextlib.closing(Engine(backend="cpu")) as engine:
         isa = engine.caps["isa"]
@@ -37,15 +37,22 @@ def info():
         "machine": f"{platform.system()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)),
         "isa": isa,
-        "candidates": [dict(candidate) for candidate in _core.candidates()],
+        "candidates": candidates(),
     }
+
+
+def candidates():
+    """Every backend that could be, usable or not, with every reason against it."""
+    from . import _core, backends
+
+    return [dict(candidate) for candidate in _core.candidates()] + backends.candidates()
 
 
 def doctor(*, need=()):
     """Checks the installation, each check with what was found and what would mend it.
 
     Args:
-        need: what must work: any of "vulkan", "torch", "pillow". Anything else that is missing is a note.
+        need: what must work: any of "vulkan", "opengl", "torch", "pillow". Anything else that is missing is a note.
 
     Returns:
         list of dicts with check, state ("ok", "note" or "fail"), found and fix.
@@ -126,10 +133,8 @@ def _drivers():
 
 
 def _devices():
-    from . import _core
-
     rows, same = [], None
-    for candidate in [dict(c) for c in _core.candidates()]:
+    for candidate in candidates():
         if candidate["backend"] == "cpu":
             continue
         name = f"{candidate['backend']}: {candidate['device']}"
@@ -145,10 +150,10 @@ def _devices():
             continue
         rows.append(_check(name, agrees, "the same bytes as the cpu" if agrees else "other bytes than the cpu",
                            "Please report this with the output of `foveate info`.", of=candidate["backend"]))
-    # one device that works is enough, whatever the others lack
-    if any(row["state"] == "ok" for row in rows):
-        for row in rows:
-            row["of"] = None
+    # one device of a backend that works is enough, whatever the others lack
+    working = {row["of"] for row in rows if row["state"] == "ok"}
+    for row in rows:
+        row["of"] = None if row["of"] in working else row["of"]
     return rows
 
 

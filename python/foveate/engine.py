@@ -2,18 +2,17 @@
 """Engine: chooses the backends and runs the stages."""
 
 import atexit
-import math
-import os
 import threading
 from functools import lru_cache
 
-from . import _core, default
 from . import budget as budgeting
-from .error import ForkedEngineError, InputError, require, whole
+from . import default
+from .error import ForkedEngineError, InputError, require
 from .image import Image, gather
 from .image import image as image_stage
 from .layout import Layout, kind_of, layout_spec, more_options, table_of
 from .layout import layout as layout_stage
+from .options import open_core
 from .presets import sample_options
 from .pyramid import Pyramid, pyramid_spec
 from .pyramid import pyramid as pyramid_stage
@@ -25,11 +24,10 @@ from .relevance import Relevance, tokens_relevance
 from .relevance import relevance as relevance_stage
 from .sample import Patches
 from .sample import sample as sample_stage
-from .share import Shared, attach_array, share_array
+from .share import Shared, attach_array, empty_array, share_array
 from .tensor import Tokens
 from .tensor import tensor as tensor_stage
 from .types import (
-    PIXELS,
     STAGES,
     Array,
     BackendName,
@@ -61,9 +59,9 @@ class Engine:
     """Turns images into foveated tokens. Many threads may share one.
 
     Args:
-        backend: "auto", "cpu" or "vulkan"; or a dict of stage (or "*" for the others) to backend.
-        device: a Vulkan device by UUID, index or part of its name; None: the environment's FOVEATE_DEVICE, or
-            the first that fits.
+        backend: "auto", "cpu", "vulkan" or "opengl"; or a dict of stage (or "*" for the others) to backend.
+        device: of Vulkan or OpenGL, by UUID, index or part of its name; None: the environment's FOVEATE_DEVICE,
+            or the first that fits.
         memory_budget: bytes the engine may hold; None: 4 GiB.
         threads: of the cpu backend, 1..256; None: as many as this process may use.
         share: memory that other devices, APIs and processes can open; see `share`. "auto" is Vulkan then.
@@ -87,18 +85,7 @@ class Engine:
         self._core, self._forks = None, default.forks
         self._lock = threading.Lock()
         self._copies = 0
-        names = backend if isinstance(backend, dict) else {"*": backend}
-        for name in (*names, *names.values()):
-            require(isinstance(name, str), "Engine: backend", repr(backend),
-                    '"auto", "cpu", "vulkan", or a dict of them by stage')
-        device = os.environ.get("FOVEATE_DEVICE", "") if device is None else str(device)
-        budget = 0
-        if memory_budget is not None:
-            budget = _bytes("Engine: memory_budget", memory_budget)
-        count = 0 if threads is None else whole("Engine: threads", threads, 1, _core.limits()["threads"])
-        for what, value in (("share", share), ("trace", trace)):
-            require(isinstance(value, bool), f"Engine: {what}", repr(value), "True or False")
-        self._core = _core.Engine(dict(names), device, budget, count, "", share, trace)
+        self._core = open_core(backend, device, memory_budget, threads, share, trace)
 
     def _open(self):
         core = self._core
@@ -171,12 +158,7 @@ class Engine:
         >>> engine.tokens(frame, budget=100).patches.shape
         (1, 100, 3, 16, 16)
         """
-        sizes = shape if isinstance(shape, tuple | list) else (shape,)
-        good = 2 <= len(sizes) <= 4 and all(isinstance(size, int) and 1 <= size < 1 << 31 for size in sizes)
-        require(good and math.prod(sizes) < 1 << 48, "Engine: empty shape", repr(shape),
-                "2 to 4 sizes of at least 1")
-        require(dtype in PIXELS, "Engine: empty dtype", repr(dtype), '"uint8", "uint16" or "float32"')
-        return Array(self._open().empty(list(sizes), PIXELS.index(dtype)))
+        return empty_array(self._open(), shape, dtype)
 
     def share(self, array: Array) -> Shared:
         """What another Engine, API or process needs to open an array of this one; see docs/interop.md."""
@@ -339,8 +321,3 @@ class Engine:
             yield indices, self.tokens(planes, channels="first", budget=budget,
                                        gaze=budgeting.of_images(gaze, indices, len(taken), 3),
                                        heat=budgeting.of_images(heat, indices, len(taken), 3), **options)
-
-
-def _bytes(what, value):
-    require(isinstance(value, int) and 0 < value < 1 << 63, what, repr(value), "a number of bytes above 0")
-    return value

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays that are opened elsewhere: by another Engine, another API, another process on the same device."""
+"""Arrays in the engine's memory, and those opened elsewhere: another Engine, API or process on the same device."""
 
+import math
 import os
 from typing import Any
 
 from .error import InputError, require
-from .types import Array, Given
+from .types import PIXELS, Array, Given
 
 
 class Shared:
@@ -66,6 +67,14 @@ def _good(value, kind):
     if kind is list:
         return isinstance(value, list | tuple) and all(map(_whole, value))
     return _whole(value) if kind is int else isinstance(value, kind)
+
+
+def empty_array(core, shape, dtype) -> Array:
+    sizes = shape if isinstance(shape, tuple | list) else (shape,)
+    good = 2 <= len(sizes) <= 4 and all(isinstance(size, int) and 1 <= size < 1 << 31 for size in sizes)
+    require(good and math.prod(sizes) < 1 << 48, "Engine: empty shape", repr(shape), "2 to 4 sizes of at least 1")
+    require(dtype in PIXELS, "Engine: empty dtype", repr(dtype), '"uint8", "uint16" or "float32"')
+    return Array(core.empty(list(sizes), PIXELS.index(dtype)))
 
 
 def share_array(core, array: Array) -> Shared:

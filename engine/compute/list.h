@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run as a list of steps, for an API that lives outside of the engine: it is given the whole list at once, and
+// answers when all is done. Buffers are numbers here; the executor alone knows what they are.
+#pragma once
+
+#include "engine/compute/backend.h"
+
+namespace foveate::compute {
+
+// A part of a buffer for the shader's block with this binding.
+struct Part {
+    std::uint32_t binding;
+    std::uint64_t buffer, offset, size;
+};
+
+struct Step {
+    enum class Kind { upload, dispatch, read } kind;
+    std::uint64_t buffer = 0;           // upload, read: all of these bytes, from its start
+    std::byte* host = nullptr;
+    std::uint64_t size = 0;
+    const Program* program = nullptr;   // dispatch
+    std::vector<std::byte> params;
+    std::vector<Part> parts;            // by slot of the program
+    Groups groups{};
+};
+
+struct List {
+    struct Made {
+        std::uint64_t buffer, size;
+    };
+    std::vector<Made> made;             // since the last list; no step may ever use one
+    std::vector<std::uint64_t> dropped;  // nothing uses these any more
+    std::vector<Step> steps;            // each sees what those before it wrote
+};
+
+class Executor : public Counted {
+public:
+    virtual const Caps& caps() const = 0;
+    virtual const Limits& limits() const = 0;
+    // One call at a time, on any thread. Throws Error; buffers then hold anything.
+    virtual void run(const List& list) = 0;
+    // Programs it has compiled since it was made.
+    virtual std::uint64_t pipelines_created() const = 0;
+};
+
+// memory_budget: bytes in all buffers.
+Ref<Backend> make_list_backend(Ref<Executor> executor, std::uint64_t memory_budget);
+
+}  // namespace foveate::compute

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages' shaders on OpenGL 4.3 and newer, through moderngl on EGL: no window, no display server.
+
+Needs `pip install foveate[gl]`. The context is the backend's own and current on a thread of its own, so that a caller's
+context, of EGL or of a window, never notices.
+"""
+
+import contextlib
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from .. import _core
+from ..error import UnsupportedError
+from ..gl import uuids
+
+VERSION = 430
+BINDINGS = 16           # storage blocks that a shader may have
+ALIGNMENT = 256         # bytes: no driver may ask for more of a binding's offset
+PARAMS = 15             # the uniform block of shaders/shared/api.h
+SOFTWARE = ("llvmpipe", "softpipe", "SwiftShader")
+
+
+def _moderngl():
+    try:
+        import moderngl
+    except ImportError:
+        raise UnsupportedError("Engine: opengl: got no moderngl, expected it. "
+                               "Run: pip install 'foveate[gl]'") from None
+    return moderngl
+
+
+def _contexts(moderngl):
+    """A context on each device of EGL, and last why there is no next one. Whoever takes a context releases it."""
+    for index in range(64):
+        try:
+            yield moderngl.create_context(standalone=True, backend="egl", device_index=index, require=VERSION), ""
+        except Exception as refused:    # what glcontext raises is of no narrower type
+            yield None, f"device {index}: {refused}"
+            return
+
+
+def _described(context):
+    """What `info()` says of a context's device, with what it lacks."""
+    renderer, found = context.info["GL_RENDERER"], ("", "")
+    with contextlib.suppress(UnsupportedError):
+        found = uuids(context)
+    reasons = []
+    blocks = context.info.get("GL_MAX_COMPUTE_SHADER_STORAGE_BLOCKS", BINDINGS)
+    if blocks < BINDINGS:
+        reasons.append(f"{blocks} storage blocks in a shader, needs {BINDINGS}")
+    return {"backend": "opengl", "device": renderer, "uuid": found[0], "driver": context.info["GL_VERSION"],
+            "software": any(name in renderer for name in SOFTWARE), "in_place": False, "shares": False,
+            "usable": not reasons, "reasons": reasons}
+
+
+def candidates():
+    """Every device of EGL, or why there is none."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_candidates).result()
+
+
+def _candidates():
+    nothing = {"backend": "opengl", "device": "no device", "uuid": "", "driver": "", "software": False,
+               "in_place": False, "shares": False, "usable": False}
+    try:
+        moderngl = _moderngl()
+    except UnsupportedError as lacking:
+        return [nothing | {"reasons": [str(lacking)]}]
+    found = []
+    for context, refused in _contexts(moderngl):
+        if context is None:
+            return found or [nothing | {"reasons": [refused]}]
+        found.append(_described(context))
+        context.release()
+    return found
+
+
+def _fits(described, index, wanted):
+    return (wanted == "" or wanted == str(index) or wanted.lower().replace("-", "") == described["uuid"]
+            or wanted.lower() in described["device"].lower())
+
+
+class _Device:
+    """A context with the programs compiled in it. One serves every Engine of the process that asks for it."""
+
+    def __init__(self, wanted):
+        self.thread = ThreadPoolExecutor(1, "foveate-opengl")
+        self.programs, self.texts = {}, _core.shaders()
+        try:
+            self.thread.submit(self._open, wanted).result()
+        except BaseException:
+            self.thread.shutdown()
+            raise
+
+    def _open(self, wanted):
+        moderngl = _moderngl()
+        seen = []
+        for index, (context, refused) in enumerate(_contexts(moderngl)):
+            if context is None:
+                seen.append(refused)
+                break
+            self.caps = _described(context)
+            if self.caps["usable"] and _fits(self.caps, index, wanted):
+                self.context = context
+                return
+            seen.append("; ".join([self.caps["device"], *self.caps["reasons"]]))
+            context.release()
+        raise UnsupportedError(f"Engine: no OpenGL device: got {', '.join(seen)}, expected one with OpenGL 4.3 "
+                               f"that fits {wanted!r}. Use backend=\"cpu\".")
+
+    def program(self, shader, windows):
+        """The program, and whether it was compiled just now."""
+        key = shader, windows
+        known = key in self.programs
+        if not known:
+            text = self.texts[shader]["glsl"].replace("\n", f"\n#define WINDOWS {windows}u\n", 1)
+            self.programs[key] = self.context.compute_shader(text)
+        return self.programs[key], not known
+
+
+_devices = {}       # (process, selector) -> _Device
+_lock = threading.Lock()
+
+
+def _device(wanted):
+    with _lock:
+        key = os.getpid(), wanted       # the parent's thread is not in a child
+        if key not in _devices:
+            _devices[key] = _Device(wanted)
+        return _devices[key]
+
+
+def _forget(device):
+    with _lock:
+        for key in [key for key, known in _devices.items() if known is device]:
+            del _devices[key]
+
+
+class Executor:
+    """Runs lists on the device that `wanted` names: a UUID, an index, a part of the name; "": the first that fits."""
+
+    def __init__(self, wanted=""):
+        self.pipelines_created = 0
+        self._device = _device(wanted)
+        self.caps, info = self._device.caps, self._device.context.info
+        self.limits = {"range": info["GL_MAX_SHADER_STORAGE_BLOCK_SIZE"], "alignment": ALIGNMENT,
+                       "groups": tuple(info["GL_MAX_COMPUTE_WORK_GROUP_COUNT"])}
+        self._sizes, self._buffers, self._params = {}, {}, {}
+
+    def run(self, made, dropped, steps):
+        """One list; returns when all of it is done."""
+        try:
+            self._device.thread.submit(self._run, made, dropped, steps).result()
+        except BaseException:
+            _forget(self._device)       # whatever state it is in, the next Engine gets another
+            raise
+
+    def close(self):
+        """Lets go of its buffers."""
+        with contextlib.suppress(RuntimeError):     # at exit there are no threads any more, and the context goes too
+            self._device.thread.submit(self._release).result()
+
+    def _run(self, made, dropped, steps):
+        context = self._device.context
+        self._sizes.update(made)
+        _ = context.error               # clears what came before
+        for number in dropped:
+            del self._sizes[number]
+            if number in self._buffers:
+                self._buffers.pop(number).release()
+        for kind, *step in steps:
+            getattr(self, "_" + kind)(context, *step)
+        context.finish()
+        failed = context.error
+        if failed != "GL_NO_ERROR":
+            raise RuntimeError(failed)   # the engine makes a DeviceError of whatever comes
+
+    def _release(self):
+        for held in (*self._buffers.values(), *self._params.values()):
+            held.release()
+
+    def _buffer(self, context, number):
+        if number not in self._buffers:
+            self._buffers[number] = context.buffer(reserve=self._sizes[number])
+        return self._buffers[number]
+
+    def _upload(self, context, number, memory):
+        self._buffer(context, number).write(memory)
+
+    def _read(self, context, number, memory):
+        context.memory_barrier()
+        self._buffer(context, number).read_into(memory, size=memory.nbytes)
+
+    def _dispatch(self, context, shader, windows, params, parts, groups):
+        for binding, number, offset, size in parts:
+            self._buffer(context, number).bind_to_storage_buffer(binding, offset, size)
+        if params:
+            if len(params) not in self._params:
+                self._params[len(params)] = context.buffer(reserve=(len(params) + 15) // 16 * 16, dynamic=True)
+            block = self._params[len(params)]
+            block.write(params)
+            block.bind_to_uniform_block(PARAMS)
+        program, new = self._device.program(shader, windows)
+        self.pipelines_created += new
+        context.memory_barrier()
+        program.run(*groups)
