@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles the CUDA text of every shader, by nvcc or by NVRTC. Neither needs a GPU or its driver.
 
-`python tools/cuda_compile.py` prints what each kernel takes. What was compiled is remembered in .cache/cuda, by a
-hash of the text, the flags and the compiler.
+`python tools/cuda_compile.py` prints what each kernel takes, `--out docs/measured` writes it down. What was compiled
+is remembered in .cache/cuda, by a hash of the text, the flags and the compiler.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -137,7 +138,26 @@ def texts():
     return {shader_text.name_of(path): shader_text.cuda(path) for path in sources()}
 
 
+def table(compiler, found):
+    version = ".".join(re.findall(r"\d+", compiler.version))
+    lines = ["# What a kernel takes", "",
+             f"NVRTC {version}, `{' '.join(FLAGS)}`. Written by `python tools/cuda_compile.py --out docs/measured`;",
+             "no GPU was asked. Local memory is none everywhere, and a test holds that.", "",
+             "| kernel | threads | " + " | ".join(f"registers, {arch} | cubin, {arch}" for arch in ARCHES)
+             + " | shared memory, bytes |",
+             "|---" * (3 + 2 * len(ARCHES)) + "|"]
+    for name, text in texts().items():
+        threads = re.search(r"__launch_bounds__\((\d+)\)", text)[1]
+        each = [found[name, arch] for arch in ARCHES]
+        cells = [f"{one.registers} | {one.size / 1024:.0f} KiB" for one in each]
+        lines.append(f"| {name} | {threads} | {' | '.join(cells)} | {each[0].shared} |")
+    return "\n".join(lines) + "\n"
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
     try:
         compiler = Nvrtc()
     except CompileError as error:
@@ -145,11 +165,10 @@ def main():
     found = compile_all(compiler, texts())
     if failed := [f"{name}, {arch}: {e}" for (name, arch), e in found.items() if isinstance(e, CompileError)]:
         sys.exit("\n".join(failed))
-    print(f"NVRTC {compiler.version}, {' '.join(FLAGS)}\n")
-    print("| kernel | architecture | registers | shared memory, bytes | local memory, bytes | code, bytes |")
-    print("|---|---|---|---|---|---|")
-    for (name, arch), one in found.items():
-        print(f"| {name} | {arch} | {one.registers} | {one.shared} | {one.stack} | {one.size} |")
+    text = table(compiler, found)
+    print(text, end="")
+    if options.out:
+        (options.out / "kernels.md").write_text(text)
 
 
 if __name__ == "__main__":
