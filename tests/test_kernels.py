@@ -7,6 +7,9 @@ from kernels import CudaKernels, OpenGLKernels, fill, record
 from oracle import layout as layout_truth
 from oracle import pyramid as pyramid_truth
 from oracle import rate as rate_truth
+from oracle import rate_tiles as tiles_truth
+from oracle import relevance as relevance_truth
+from oracle import relevance_spectral as spectral_truth
 from oracle import sample as sample_truth
 
 MAX_LEVELS = 16
@@ -27,6 +30,22 @@ LAYOUT = record("token_count", "span_count", "cell", "scale_log2")
 SAMPLE = record("first_token", "token_count", "cell", "patch_size", "merge", "frames", "channels", "image_channels",
                 "channels_last", "dtype", "level_element", "linear", "level_max", "taps", "scale0*", "scale1*",
                 "scale2*", "scale3*", "bias0*", "bias1*", "bias2*", "bias3*", "quantise*", "pad0")
+
+RELEVANCE_IMAGE = record("first", "columns", "rows", "filled_columns", "filled_rows", "level", "level_width",
+                         "level_height", "luma_offset", "luma_pitch", "gaze_first", "gaze_count", "gaze_table",
+                         "gaze_scale*", "pad0", "pad1")
+RELEVANCE = record("image_count", "cell_count", "cell", "terms", "saliency", "combine", "knob_compress", "knob_exploit",
+                   "knob_focus", "weight_gaze", "weight_information", "weight_saliency", "weight_query",
+                   "weight_motion", "weight_roi", "floor_value", "keep", "band", "smooth_on", "motion_on", "shrink_on",
+                   "roi_first", "source_element", "level_element", "channels", "pad0", "pad1", "pad2")
+INFORMATION, SALIENCY, BOTH = 2, 4, 3
+TILE_GRID = record("first", "columns", "rows", "pitch", "width", "height", "points", "point_count", "cuts", "pad0",
+                   "pad1", "pad2")
+TILES = record("image_count", "tile", "content", "cut_count", "cut_codes", "gaze", "velocity", "maps", "primitive",
+               "terms", "fine", "coarse", "curves", "jnd", "final_codes", "words")
+HEAD, RUN = record("first", "count"), record("place", "weights01", "weights23")
+WARP = record("image", "first_pixel", "element_count", "first_run", "channels", "source_element", "level_element",
+              "output_element", "linear", "scale*", "quantise*", "pad0")
 
 
 @pytest.fixture(scope="module", params=[CudaKernels, OpenGLKernels])
@@ -204,3 +223,103 @@ def test_grid(kernels):
     assert tokens["w"][:12].tolist() == np.diff(columns).tolist() * 3
     assert tokens["valid"].tolist() == [1] * 12 + [0]
 
+
+@pytest.mark.parametrize("shape, dtype, cell", [((130, 171), np.uint8, 16), ((97, 203), np.uint16, 32),
+                                                ((64, 64), np.float32, 8)])
+def test_relevance(kernels, shape, dtype, cell):
+    """Luma, what each cell's texels say, saliency and the terms as one; then the spectrum of the same luma."""
+    planes, pixels = picture(shape, dtype)
+    table, levels, _ = build(kernels, planes, pixels)
+    level, y = relevance_truth.luma(planes, cell)
+    (height, width), (rows, columns) = y.shape, rate_truth.grid_shape(shape, cell)
+    cells = relevance_truth.cells_of(y, level, cell, (rows, columns))
+    filled = np.array([[v.size > 0 for v in line] for line in cells])
+    pitch, count = width + width % 2, rows * columns
+    cut = fill(RELEVANCE_IMAGE, 1, columns=columns, rows=rows, filled_columns=filled[0].sum(),
+               filled_rows=filled[:, 0].sum(), level=level, level_width=width, level_height=height, luma_pitch=pitch)
+    element = described(planes)["element"][0]
+    params = fill(RELEVANCE, image_count=1, cell_count=count, cell=cell, terms=INFORMATION | SALIENCY, saliency=BOTH,
+                  knob_compress=20000, source_element=element, level_element=F32 if element == F32 else U16, channels=3)
+    luma, stats = np.zeros(pitch * height // 2, np.uint32), np.zeros((5, rows, columns), np.uint32)
+    largest, output = np.zeros(2, np.uint32), np.zeros((rows, columns), np.uint32)
+    kernels.run("relevance_luma", kernels.cover("relevance_luma", pitch // 2, height, 1), params, Pixels0=pixels,
+                Levels0=levels.view(np.uint32), Images=described(planes), LevelTable=table, Cuts=cut, Luma=luma)
+    assert np.array_equal(luma.view(np.uint16).reshape(height, pitch)[:, :width], y)
+    kernels.run("relevance_cells", kernels.cover("relevance_cells", count, 1, 1), params, Cuts=cut, Luma=luma,
+                Entropy=relevance_truth.LOGS.astype(np.uint32), Stats=stats, Largest=largest)
+    information = np.array([[relevance_truth.entropy(v) for v in line] for line in cells])
+    assert np.array_equal(stats[0], information)
+    assert np.array_equal(stats[2], relevance_truth.mean(cells))
+    kernels.run("relevance_surround", kernels.cover("relevance_surround", count, 1, 1), params, Cuts=cut, Stats=stats,
+                Largest=largest)
+    assert np.array_equal(stats[4], relevance_truth.surround(cells))
+    kernels.run("relevance", kernels.cover("relevance", count, 1, 1), params, Cuts=cut, Stats=stats, Largest=largest,
+                Output=output)
+    saliency = relevance_truth.saliency(y, level, cell, (rows, columns))
+    tension = information * (65536 - 20000) + saliency * 20000 >> 16
+    assert np.array_equal(output, (tension + information + saliency) // 3)
+
+    spectral = np.concatenate([spectral_truth.COS, spectral_truth.SIN, spectral_truth.LOG, spectral_truth.EXP,
+                               spectral_truth.GAUSS, [0]]).astype(np.float32)
+    found = np.zeros((64, 64), np.uint32)
+    kernels.run("relevance_spectral", (1, 1, 1), params, Cuts=cut, Luma=luma, SpectralTable=spectral,
+                Spectrum=np.zeros(3 * 64 * 64, np.float32), SpectralMap=found)
+    assert np.array_equal(found, spectral_truth.residual(y))
+
+
+@pytest.mark.parametrize("content", ["ffx", "jnd"])
+@pytest.mark.parametrize("shape, tile, dtype, share", [((67, 131), 16, np.uint8, 0.05), ((80, 64), 8, np.uint16, 0.05),
+                                                       ((70, 99), 32, np.float32, 0.2)])
+def test_rate_tiles(kernels, shape, tile, dtype, share, content):
+    planes, pixels = picture(shape, dtype)
+    rows, columns = -(-shape[0] // tile), -(-shape[1] // tile)
+    pitch = -(-columns // 4) * 4
+    just = [share * (light + share * 255) for light in range(256)]
+    tables = np.concatenate([np.full(2048, 256), [max(1, np.ceil(j * j * 4096)) for j in just],
+                             np.arange(16)]).astype(np.uint32)
+    params = fill(TILES, image_count=1, tile=tile, content=1 if content == "ffx" else 2,
+                  fine=np.ceil(share * 65280), coarse=np.ceil(4 * share * 65280), jnd=2048, final_codes=2304,
+                  words=pitch // 4)
+    if content == "jnd":        # weights are squares, and a quarter's is 2.13 at rest
+        half, quarter = tiles_truth.weights(0, "jnd")
+        tables[:1024], tables[1024:2048] = half, quarter
+    grids = fill(TILE_GRID, 1, columns=columns, rows=rows, pitch=pitch, width=shape[1], height=shape[0])
+    codes = np.zeros((rows, pitch // 4), np.uint32)
+    tiles = 64 // min(tile * tile // 16, 16)                # of a block
+    kernels.run("rate_tiles", (-(-pitch // tiles), rows, 1), params, Pixels0=pixels, Images=described(planes),
+                Grids=grids, Tables=tables, Codes=codes)
+    expected = tiles_truth.rate_tiles(planes, tile, content=content, contrast=share, ambient=share)
+    assert np.array_equal(codes.view(np.uint8)[:, :columns], expected)
+    assert len(np.unique(expected)) > 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_warp(kernels, dtype):
+    """Each px a sum over two runs of four texels, in the image and in level 1, with weights that sum to 2^14."""
+    planes, pixels = picture((40, 56), dtype)
+    table, levels, truth = build(kernels, planes, pixels)
+    random, count, wide = np.random.default_rng(5), 50, dtype == np.float32
+    weights = random.multinomial(1 << 14, np.full(8, 1 / 8), count)
+    x, y = random.integers(0, [24, 16], (count, 2)).T
+    runs = np.zeros((count, 2), RUN)
+    runs["place"] = np.stack([2 * x | 2 * y << 14, 1 << 28 | y * int(table[1]["pitch"]) + x], 1)
+    runs["weights01"] = weights[:, 0::4] | weights[:, 1::4] << 16
+    runs["weights23"] = weights[:, 2::4] | weights[:, 3::4] << 16
+    heads = fill(HEAD, count, first=2 * np.arange(count), count=2 | 1 << 16 | 1 << 24)
+    output = np.zeros(count * 3 // (1 if wide else 2) + 1, np.uint32)
+    element = F32 if wide else U16
+    params = fill(WARP, element_count=count * 3, channels=3, source_element=described(planes)["element"][0],
+                  level_element=element, output_element=element)
+    kernels.run("warp", kernels.cover("warp", len(output), 1, 1), params, Pixels0=pixels, Images=described(planes),
+                Levels0=levels.view(np.uint32), LevelTable=table, Heads=heads, Runs=runs, Output=output)
+    for i in range(count):
+        texels = np.concatenate([truth[0][:, 2 * y[i], 2 * x[i]:2 * x[i] + 4], truth[1][:, y[i], x[i]:x[i] + 4]], 1)
+        made = output.view(truth[0].dtype)[3 * i:3 * i + 3]
+        if not wide:
+            expected = (texels.astype(np.int64) @ weights[i] + (1 << 13)) >> 14
+        else:
+            expected = texels[:, np.flatnonzero(weights[i])[0]].copy()
+            base = expected.copy()
+            for k in np.flatnonzero(weights[i]):
+                expected += (np.float32(weights[i][k]) * np.float32(1 / 16384)) * (texels[:, k] - base)
+        assert np.array_equal(made, expected)
