@@ -4,7 +4,8 @@
 //
 // A Record is one run through the stages: calls on it may be queued, and finish() waits for all of them.
 // Different Records may be used from different threads at once; one Record belongs to one thread.
-// Values made on a Record may be read by the host, or used on another backend, after finish().
+// Values made on a Record may be read by the host, or used on another backend, after finish(). A backend that runs
+// ahead hands the work to its device there and goes on: Block::host() is what waits then.
 #pragma once
 
 #include <string>
@@ -28,6 +29,7 @@ struct Caps {
     std::string isa;                    // cpu: the instruction set in use
     bool software = true;               // runs on the host's cores
     bool host_visible = true;           // every Block::host() is non-null
+    Sync sync = Sync::host;             // how its work is ordered with that of others who share its memory
     std::uint64_t memory_budget = 0;
     std::uint64_t image_bytes_max = 0;  // largest packed image the backend can address
 };
@@ -40,6 +42,7 @@ struct Candidate {
     bool software = false;              // runs on the host's cores
     bool in_place = false;              // reads the caller's memory where it lies
     bool shares = false;                // memory can be opened by other devices, APIs and processes
+    Sync sync = Sync::host;             // the best that the device has for those
 };
 
 class Record : public Counted {};
@@ -85,8 +88,15 @@ public:
     // The block for others to open, and what others share as a block. Throws where the backend cannot.
     virtual SharedMemory share(const Ref<Block>& block) = 0;
     virtual Ref<Block> attach(SharedMemory memory) = 0;
-    // Waits, bounded by limits::WAIT_NS. Throws what went wrong on the way.
+    // A point behind everything that was finished; a point that the other side is to signal; and what is finished
+    // from now on comes behind that point, on the device. Each point is waited for once at most.
+    virtual SharedSemaphore signal() = 0;
+    virtual SharedSemaphore expect() = 0;
+    virtual void wait(SharedSemaphore point) = 0;
+    // Waits, bounded by limits::WAIT_NS, unless it runs ahead. Throws what went wrong on the way.
     virtual void finish(Record& record) = 0;
+    // Waits for everything, also where it runs ahead.
+    virtual void settle() = 0;
 };
 
 }  // namespace foveate

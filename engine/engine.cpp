@@ -50,7 +50,8 @@ Ref<Backend> make_backend(const std::string& name, const EngineOptions& options)
     const auto other = options.others.find(name);
     if (other != options.others.end()) return other->second(options);
     if (name == "vulkan")
-        return make_vulkan_backend(options.device, options.memory_budget, {options.share, options.trace});
+        return make_vulkan_backend(options.device, options.memory_budget, 
+                                   {options.share, options.trace, options.ahead});
     const std::uint64_t budget = options.memory_budget ? options.memory_budget : limits::MEMORY_BUDGET;
     return Ref<Backend>(new cpu::CpuBackend(options.threads, options.isa, budget));
 }
@@ -104,6 +105,30 @@ Ref<Block> Engine::attach(SharedMemory memory)
 {
     state_->check_process();
     return state_->backend(Stage::pyramid).attach(std::move(memory));
+}
+
+SharedSemaphore Engine::signal()
+{
+    state_->check_process();
+    return state_->device().signal();
+}
+
+SharedSemaphore Engine::expect()
+{
+    state_->check_process();
+    return state_->device().expect();
+}
+
+void Engine::wait(SharedSemaphore point)
+{
+    state_->check_process();
+    state_->device().wait(std::move(point));
+}
+
+void Engine::settle()
+{
+    state_->check_process();
+    for (const auto& [name, backend] : state_->backends) backend->settle();
 }
 
 Pyramid Engine::pyramid(const Image& image, const PyramidSpec& spec)

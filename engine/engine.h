@@ -35,6 +35,7 @@ struct EngineOptions {
     std::uint64_t memory_budget = 0;    // bytes; 0: limits::MEMORY_BUDGET
     bool share = false;                 // vulkan: every block can be shared with other APIs and processes
     bool trace = false;                 // vulkan: spans() says when each dispatch ran
+    bool ahead = false;                 // vulkan: calls do not wait for the device, reading their results does
     std::uint32_t threads = 0;          // cpu; 0: as many as the process may use
     std::string isa;                    // cpu: an instruction set by name, for tests; empty: the best there is
 };
@@ -83,6 +84,11 @@ public:
     // With EngineOptions::share: a block for others to open, and what others share as a block of this engine.
     SharedMemory share(const Ref<Block>& block);
     Ref<Block> attach(SharedMemory memory);
+    // How the work of this engine is ordered with that of others who share its memory: see Backend.
+    SharedSemaphore signal();
+    SharedSemaphore expect();
+    void wait(SharedSemaphore point);
+    void settle();
     // A block as the host reads it: itself, or a copy.
     Ref<Block> host(const Ref<Block>& block);
     // The rows of a layout; with a pyramid and a sample spec, the level each row is read from as well.

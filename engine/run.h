@@ -25,6 +25,12 @@ struct Engine::State {
                  "one made after fork()", "Make a new Engine in the child, or start workers with spawn.");
     }
     Backend& backend(Stage stage) const { return *at[std::uint32_t(stage)]; }
+    // The one that works beside the host, if any does.
+    Backend& device() const
+    {
+        const auto found = backends.find("vulkan");
+        return found == backends.end() ? *backends.begin()->second : *found->second;
+    }
     Backend& owner(const Ref<Block>& block) const
     {
         for (const auto& [name, backend] : backends)

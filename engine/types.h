@@ -40,7 +40,9 @@ constexpr std::uint32_t dtype_size(Dtype dtype) { return dtype == Dtype::f32 ? 4
 // A block of memory that a backend made. Counted: a DLPack consumer may hold it longer than the engine lives.
 class Block : public Counted {
 public:
-    virtual std::byte* host() = 0;  // null when the host cannot see this memory
+    // Null when the host cannot see this memory. Waits, bounded, while the device still writes to it.
+    virtual std::byte* host() = 0;
+    virtual bool visible() { return host() != nullptr; }  // the same question without the wait
     std::uint64_t size() const { return size_; }
     const void* owner() const { return owner_; }  // the backend that made it, only to tell one from another
 
@@ -58,6 +60,20 @@ struct SharedMemory {
     std::uint32_t memory_type = 0;      // as the device numbers them
     bool dedicated = false;             // the memory was allocated for that one buffer, and an import must say so
     std::string device_uuid, driver_uuid;  // 32 hex digits each: only the same pair understands the descriptor
+};
+
+// How the work of two sides is ordered, the worst first: the host waits; a semaphore for every point, with one wait
+// each; one semaphore that counts.
+enum class Sync : std::uint32_t { host, binary, timeline };
+inline constexpr const char* SYNC_NAMES[] = {"host", "binary", "timeline"};
+
+// A point in the work of one side, for the other to wait for on the device.
+struct SharedSemaphore {
+    Fd fd;                    // opaque. A timeline's is always the same semaphore, a binary one's is good for one wait
+    Sync kind = Sync::host;   // host: it is reached already
+    std::uint64_t value = 0;  // that a timeline reaches or passes; of a binary one its number
+    bool expected = false;    // the other side signals it, and it waits in the engine that made it: by its value
+    std::string device_uuid, driver_uuid;
 };
 
 // One image in the caller's memory. Strides in bytes, positive. Only `channels` of the stored ones are read.

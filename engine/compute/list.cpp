@@ -251,6 +251,18 @@ public:
         fail(ErrorKind::unsupported, "Engine: attach", "the " + caps_.backend + " backend", "vulkan",
              "Use Engine(backend=\"vulkan\", share=True).");
     }
+    SharedSemaphore signal() override { return {}; }
+    SharedSemaphore expect() override
+    {
+        fail(ErrorKind::unsupported, "Engine: expect", "the " + caps_.backend + " backend", "vulkan",
+             "Use Engine(backend=\"vulkan\", share=True).");
+    }
+    void wait(SharedSemaphore point) override
+    {
+        require(point.kind == Sync::host, "Engine: wait", "the " + caps_.backend + " backend", "vulkan",
+                "Use Engine(backend=\"vulkan\", share=True).", ErrorKind::unsupported);
+    }
+    void settle() override {}
     void finish(Record& record) override
     {
         ListRecord& recording = this->recording(record);

@@ -138,4 +138,16 @@ Ref<Block> CpuBackend::attach(SharedMemory)
          "Use Engine(backend=\"vulkan\", share=True).");
 }
 
+SharedSemaphore CpuBackend::expect()
+{
+    fail(ErrorKind::unsupported, "Engine: expect", "the cpu backend", "vulkan",
+         "Use Engine(backend=\"vulkan\", share=True).");
+}
+
+void CpuBackend::wait(SharedSemaphore point)
+{
+    require(point.kind == Sync::host, "Engine: wait", "the cpu backend", "vulkan",
+            "Use Engine(backend=\"vulkan\", share=True).", ErrorKind::unsupported);
+}
+
 }  // namespace foveate::cpu

@@ -58,6 +58,10 @@ public:
     Ref<Block> empty(std::uint64_t size) override { return memory_->allocate(size); }
     SharedMemory share(const Ref<Block>& block) override;
     Ref<Block> attach(SharedMemory memory) override;
+    SharedSemaphore signal() override { return {}; }
+    SharedSemaphore expect() override;
+    void wait(SharedSemaphore point) override;
+    void settle() override {}
     void finish(Record&) override {}  // every stage has finished when it returns
 
 private:

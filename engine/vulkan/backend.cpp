@@ -9,7 +9,8 @@ namespace foveate::vulkan {
 
 VulkanBackend::VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget, Features features)
     : device_(new Device(choose_adapter(device_selector), memory_budget, static_cast<Backend*>(this), features.share)),
-      recorder_(new Recorder(device_, features.trace)), programs_(std::make_unique<Programs>(*device_))
+      recorder_(new Recorder(device_, features.trace, features.ahead)),
+      programs_(std::make_unique<Programs>(*device_)), semaphores_(std::make_unique<Semaphores>(*recorder_))
 {
     const Adapter& adapter = device_->adapter();
     caps_.backend = "vulkan";
@@ -18,6 +19,7 @@ VulkanBackend::VulkanBackend(const std::string& device_selector, std::uint64_t m
     caps_.driver = adapter.driver;
     caps_.software = adapter.software;
     caps_.host_visible = device_->memory.shared();
+    caps_.sync = device_->sync();
     caps_.memory_budget = device_->memory.budget();
     caps_.image_bytes_max = compute::WINDOWS * compute::WINDOW;
     const VkPhysicalDeviceLimits& device = device_->limits();
@@ -40,7 +42,7 @@ Counters VulkanBackend::counters() const
     counters.records = recorder_->records;
     counters.pipelines_created = programs_->count();
     counters.image_copies = image_copies_;
-    counters.host_waits = recorder_->waits;
+    counters.host_waits = device_->waits();
     counters.memory_used = device_->memory.used();
     counters.memory_peak = device_->memory.peak();
     counters.spans_dropped = recorder_->spans_dropped;
@@ -50,13 +52,13 @@ Counters VulkanBackend::counters() const
 
 Ref<Record> VulkanBackend::begin()
 {
-    check(recorder_->lost() ? VK_ERROR_DEVICE_LOST : VK_SUCCESS, "begin");
+    check(device_->lost() ? VK_ERROR_DEVICE_LOST : VK_SUCCESS, "begin");
     return Ref<Record>(new VulkanRecord(recorder_));
 }
 
 Ref<Block> VulkanBackend::tensor(Record& record, const Ref<Block>& block)
 {
-    if (!block || block->host()) return block;
+    if (!block || block->visible()) return block;
     VulkanRecord& recording = this->recording(record);
     require(owns(*block), "tensor: block", "memory of another engine", "memory the host can read",
             "Make it with this Engine.");
@@ -69,6 +71,11 @@ void VulkanBackend::finish(Record& record)
 {
     recording(record).finish();
     programs_->save();
+}
+
+void VulkanBackend::settle()
+{
+    recorder_->wait(device_->submitted().value);
 }
 
 const compute::Program& VulkanBackend::program(const char* name, std::uint32_t windows) const

@@ -6,6 +6,7 @@
 // Environment:
 //   FOVEATE_VULKAN_LIBRARY  the loader, or one driver, to open instead of libvulkan.so.1
 //   FOVEATE_VULKAN_STAGING  1: copy as for a discrete GPU even where memory is shared; for tests
+//   FOVEATE_SYNC            host, binary or timeline: how work is ordered with others', at best; for tests
 //   FOVEATE_SUBMIT_PER_PASS 1: every dispatch is a submission of its own, which is what profilers count
 //   FOVEATE_CACHE_DIR       where compiled pipelines are kept; empty: nowhere; unset: the user's cache folder
 #pragma once
@@ -22,6 +23,7 @@ std::vector<Candidate> vulkan_candidates();
 struct Features {
     bool share = false;                 // every block can be shared with other APIs and processes
     bool trace = false;                 // spans() says when each dispatch ran
+    bool ahead = false;                 // finish() does not wait, unless it is traced or reads pages of the caller's
 };
 
 // A backend on the device that the selector names: a UUID in hex, an index, or a part of the device's name in

@@ -26,7 +26,8 @@ Candidate candidate_of(const Adapter& adapter)
             .reasons = adapter.reasons,
             .software = adapter.software,
             .in_place = adapter.host_alignment > 0 && adapter.unified(),
-            .shares = adapter.shares};
+            .shares = adapter.shares,
+            .sync = adapter.sync};
 }
 
 // A library that fails is a reason, not an error: the next one may work. Being out of memory or losing the

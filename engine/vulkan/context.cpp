@@ -90,6 +90,20 @@ void ask_sharing(const Instance& instance, Adapter& adapter)
     adapter.shares_dedicated = features & VK_EXTERNAL_MEMORY_FEATURE_DEDICATED_ONLY_BIT;
 }
 
+bool shares_semaphores(const Instance& instance, VkPhysicalDevice device, VkSemaphoreType kind)
+{
+    VkSemaphoreTypeCreateInfo type{VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO};
+    type.semaphoreType = kind;
+    VkPhysicalDeviceExternalSemaphoreInfo info{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_SEMAPHORE_INFO};
+    info.pNext = &type;
+    info.handleType = SHARED_SEMAPHORE;
+    VkExternalSemaphoreProperties properties{VK_STRUCTURE_TYPE_EXTERNAL_SEMAPHORE_PROPERTIES};
+    instance.vk.GetPhysicalDeviceExternalSemaphoreProperties(device, &info, &properties);
+    constexpr VkExternalSemaphoreFeatureFlags BOTH =
+        VK_EXTERNAL_SEMAPHORE_FEATURE_EXPORTABLE_BIT | VK_EXTERNAL_SEMAPHORE_FEATURE_IMPORTABLE_BIT;
+    return (properties.externalSemaphoreFeatures & BOTH) == BOTH;
+}
+
 Adapter adapter_of(const Instance& instance, VkPhysicalDevice device)
 {
     Adapter adapter;
@@ -143,6 +157,11 @@ Adapter adapter_of(const Instance& instance, VkPhysicalDevice device)
         instance.vk.GetPhysicalDeviceFeatures2(device, &features);
     }
     if (!timeline.timelineSemaphore) adapter.reasons.push_back("needs timelineSemaphore");
+
+    if (adapter.usable() && adapter.shares && has_extension(extensions, VK_KHR_EXTERNAL_SEMAPHORE_FD_EXTENSION_NAME)) {
+        if (shares_semaphores(instance, device, VK_SEMAPHORE_TYPE_BINARY)) adapter.sync = Sync::binary;
+        if (shares_semaphores(instance, device, VK_SEMAPHORE_TYPE_TIMELINE)) adapter.sync = Sync::timeline;
+    }
 
     const int family = compute_family(instance, device, adapter.timestamp_bits);
     if (family < 0) adapter.reasons.push_back("needs a compute queue");

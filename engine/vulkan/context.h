@@ -21,6 +21,8 @@ inline constexpr std::uint32_t NEED_STORAGE_BUFFER_RANGE = 128u << 20;  // bytes
 inline constexpr VkBufferUsageFlags BUFFER_USAGE =
     VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_STORAGE_BUFFER_BIT;
 inline constexpr VkExternalMemoryHandleTypeFlagBits SHARED_HANDLE = VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT;
+inline constexpr VkExternalSemaphoreHandleTypeFlagBits SHARED_SEMAPHORE =
+    VK_EXTERNAL_SEMAPHORE_HANDLE_TYPE_OPAQUE_FD_BIT;
 
 class Instance : public Counted {
 public:
@@ -55,6 +57,7 @@ struct Adapter {
     bool timeline_core = false;                      // in 1.2; else by VK_KHR_timeline_semaphore
     bool shares = false;                             // buffers, as descriptors of files
     bool shares_dedicated = false;                   // and only such as have their memory for themselves
+    Sync sync = Sync::host;                          // semaphores of work, as descriptors of files
     std::uint64_t host_alignment = 0;                // of the caller's memory that can be imported; 0: none can
     std::vector<std::string> reasons;                // against it; empty: usable
 

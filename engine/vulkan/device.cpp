@@ -3,7 +3,25 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
 namespace foveate::vulkan {
+
+namespace {
+
+Sync sync_allowed()
+{
+    const char* value = std::getenv("FOVEATE_SYNC");
+    if (!value || !*value) return Sync::timeline;
+    for (Sync sync : {Sync::host, Sync::binary, Sync::timeline})
+        if (std::strcmp(value, SYNC_NAMES[std::uint32_t(sync)]) == 0) return sync;
+    fail(ErrorKind::input, "Engine: FOVEATE_SYNC", '"' + std::string(value) + '"', "host, binary or timeline",
+         "Leave it unset for the best there is.");
+}
+
+}  // namespace
 
 Device::Device(Choice choice, std::uint64_t memory_budget, const void* owner, bool share)
     : memory(*this), choice_(std::move(choice)), process_(getpid())
@@ -11,15 +29,12 @@ Device::Device(Choice choice, std::uint64_t memory_budget, const void* owner, bo
     require(!share || adapter().shares, "Engine: share", adapter().name + ", which cannot",
             "a device with VK_KHR_external_memory_fd", "Use another device, or leave out share.",
             ErrorKind::unsupported);
+    if (share) sync_ = std::min(adapter().sync, sync_allowed());
     create(share);
     try {
         vk = device_table(instance().vk, handle_);
         vk.GetDeviceQueue(handle_, adapter().queue_family, 0, &queue_);
-        VkSemaphoreTypeCreateInfo type{VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO};
-        type.semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE;
-        VkSemaphoreCreateInfo info{VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO};
-        info.pNext = &type;
-        timeline_ = own<VkSemaphore>(vk.CreateSemaphore, vk.DestroySemaphore, info, "create the timeline");
+        timeline_ = semaphore(Sync::timeline, sync_ == Sync::timeline);
         memory.open(memory_budget, owner, share);
     } catch (...) {
         timeline_ = {};
@@ -48,6 +63,7 @@ void Device::create(bool share)
     std::vector<const char*> extensions;
     if (!adapter().timeline_core) extensions.push_back(VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME);
     if (share) extensions.push_back(VK_KHR_EXTERNAL_MEMORY_FD_EXTENSION_NAME);
+    if (sync_ != Sync::host) extensions.push_back(VK_KHR_EXTERNAL_SEMAPHORE_FD_EXTENSION_NAME);
     if (adapter().host_alignment) extensions.push_back(VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
     VkDeviceCreateInfo info{VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO};
     info.pNext = &timeline;
@@ -65,23 +81,74 @@ void Device::last_release()
     if (!forked()) delete this;
 }
 
-std::uint64_t Device::submit(VkCommandBuffer commands, VkFence fence)
+std::uint64_t Device::submit(VkCommandBuffer commands, const Point& wait, const Point& signal)
 {
     std::lock_guard lock(queue_mutex_);
     // Taken by the timeline only when the queue takes the work: after a refusal the value is used again.
     const std::uint64_t value = timeline_value_ + 1;
+    // The timeline last: when it is reached the other one is let go of.
+    const VkSemaphore signals[] = {signal.semaphore, timeline_.get()};
+    const std::uint64_t values[] = {signal.value, value};
+    const std::uint32_t first = signal.semaphore ? 0 : 1;
+    const VkPipelineStageFlags stages = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
     VkTimelineSemaphoreSubmitInfo timeline{VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO};
-    timeline.signalSemaphoreValueCount = 1;
-    timeline.pSignalSemaphoreValues = &value;
-    const VkSemaphore semaphore = timeline_.get();
+    timeline.signalSemaphoreValueCount = 2 - first;
+    timeline.pSignalSemaphoreValues = values + first;
     VkSubmitInfo info{VK_STRUCTURE_TYPE_SUBMIT_INFO};
     info.pNext = &timeline;
-    info.commandBufferCount = 1;
+    info.commandBufferCount = commands ? 1 : 0;
     info.pCommandBuffers = &commands;
-    info.signalSemaphoreCount = 1;
-    info.pSignalSemaphores = &semaphore;
-    check(vk.QueueSubmit(queue_, 1, &info, fence), "submit");
-    return timeline_value_ = value;
+    info.signalSemaphoreCount = 2 - first;
+    info.pSignalSemaphores = signals + first;
+    if (wait.semaphore) {
+        timeline.waitSemaphoreValueCount = info.waitSemaphoreCount = 1;
+        timeline.pWaitSemaphoreValues = &wait.value;
+        info.pWaitSemaphores = &wait.semaphore;
+        info.pWaitDstStageMask = &stages;
+    }
+    const VkResult result = vk.QueueSubmit(queue_, 1, &info, VK_NULL_HANDLE);
+    if (result == VK_ERROR_DEVICE_LOST) lost_ = true;
+    check(result, "submit");
+    timeline_value_ = value;
+    return value;
+}
+
+VkResult Device::wait(std::uint64_t value, std::uint64_t wait_ns)
+{
+    if (done(value)) return VK_SUCCESS;
+    waits_ += wait_ns > 0;
+    const VkSemaphore semaphore = timeline_.get();
+    VkSemaphoreWaitInfo info{VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO};
+    info.semaphoreCount = 1;
+    info.pSemaphores = &semaphore;
+    info.pValues = &value;
+    const VkResult result = vk.WaitSemaphores(handle_, &info, wait_ns);
+    if (result == VK_ERROR_DEVICE_LOST) lost_ = true;
+    if (result != VK_SUCCESS) return result;
+    for (std::uint64_t seen = reached_; seen < value && !reached_.compare_exchange_weak(seen, value);) {}
+    return VK_SUCCESS;
+}
+
+Owned<VkSemaphore> Device::semaphore(Sync kind, bool shared) const
+{
+    VkSemaphoreTypeCreateInfo type{VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO};
+    type.semaphoreType = kind == Sync::timeline ? VK_SEMAPHORE_TYPE_TIMELINE : VK_SEMAPHORE_TYPE_BINARY;
+    VkExportSemaphoreCreateInfo others{VK_STRUCTURE_TYPE_EXPORT_SEMAPHORE_CREATE_INFO};
+    others.handleTypes = SHARED_SEMAPHORE;
+    type.pNext = shared ? &others : nullptr;
+    VkSemaphoreCreateInfo info{VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO};
+    info.pNext = &type;
+    return own<VkSemaphore>(vk.CreateSemaphore, vk.DestroySemaphore, info, "create a semaphore");
+}
+
+Fd Device::share(VkSemaphore semaphore) const
+{
+    VkSemaphoreGetFdInfoKHR info{VK_STRUCTURE_TYPE_SEMAPHORE_GET_FD_INFO_KHR};
+    info.semaphore = semaphore;
+    info.handleType = SHARED_SEMAPHORE;
+    int fd = -1;
+    check(vk.GetSemaphoreFdKHR(handle_, &info, &fd), "share a semaphore");
+    return Fd(fd);
 }
 
 }  // namespace foveate::vulkan

@@ -47,6 +47,12 @@ private:
     T object_ = VK_NULL_HANDLE;
 };
 
+// A semaphore, and which of its values where it is a timeline.
+struct Point {
+    VkSemaphore semaphore = VK_NULL_HANDLE;
+    std::uint64_t value = 0;
+};
+
 class Device : public Counted {
 public:
     // share: its buffers can be opened by other APIs and processes.
@@ -62,9 +68,24 @@ public:
     // destroyed.
     bool forked() const;
 
-    // Hands one command buffer to the queue; the fence and the timeline's next value are signalled when it is
-    // done. Returns that value. Safe from any thread.
-    std::uint64_t submit(VkCommandBuffer commands, VkFence fence);
+    // How work is ordered with others': the best that the device has and FOVEATE_SYNC allows.
+    Sync sync() const { return sync_; }
+
+    // Hands one command buffer, or none, to the queue, to begin when `wait` is reached, as all that follows; `signal`
+    // and the timeline's next value are reached when it is done, and all before it. Returns that value. Safe from
+    // any thread.
+    std::uint64_t submit(VkCommandBuffer commands, const Point& wait = {}, const Point& signal = {});
+    // What the timeline reaches when all that was submitted is done.
+    Point submitted() const { return {timeline_.get(), timeline_value_}; }
+    // Waits until the timeline has reached a value: VK_SUCCESS, VK_TIMEOUT, or what went wrong.
+    VkResult wait(std::uint64_t value, std::uint64_t wait_ns);
+    bool done(std::uint64_t value) const { return value <= reached_; }  // as far as it is known
+    std::uint64_t waits() const { return waits_; }   // that took time, or could have
+    bool lost() const { return lost_; }
+
+    // One that others can open, and their descriptor of it.
+    Owned<VkSemaphore> semaphore(Sync kind, bool shared) const;
+    Fd share(VkSemaphore semaphore) const;
 
     // create(info) with its destroyer, checked.
     template <class T, class Create, class Destroy, class Info>
@@ -88,8 +109,10 @@ private:
     VkDevice handle_ = VK_NULL_HANDLE;
     VkQueue queue_ = VK_NULL_HANDLE;
     std::mutex queue_mutex_;
+    Sync sync_ = Sync::host;
     Owned<VkSemaphore> timeline_;
-    std::uint64_t timeline_value_ = 0;
+    std::atomic<std::uint64_t> timeline_value_{0}, reached_{0}, waits_{0};
+    std::atomic<bool> lost_{false};
 };
 
 }  // namespace foveate::vulkan

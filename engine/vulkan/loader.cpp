@@ -136,8 +136,11 @@ InstanceTable instance_table(const Library& library, VkInstance instance)
 DeviceTable device_table(const InstanceTable& instance, VkDevice device)
 {
     DeviceTable table;
-#define X(name) \
-    table.name.call = reinterpret_cast<PFN_vk##name>(instance.GetDeviceProcAddr(device, "vk" #name));
+    // What Vulkan 1.2 took over from an extension has the extension's name on a device of 1.1.
+#define X(name)                                                                                              \
+    table.name.call = reinterpret_cast<PFN_vk##name>(instance.GetDeviceProcAddr(device, "vk" #name));        \
+    if (!table.name)                                                                                         \
+        table.name.call = reinterpret_cast<PFN_vk##name>(instance.GetDeviceProcAddr(device, "vk" #name "KHR"));
     VULKAN_DEVICE_FUNCTIONS(X)
     VULKAN_SHARE_DEVICE_FUNCTIONS(X)
     VULKAN_DEBUG_DEVICE_FUNCTIONS(X)

@@ -22,14 +22,14 @@ namespace foveate::vulkan {
     X(DestroyInstance) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties)                            \
     X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties)       \
     X(GetPhysicalDeviceQueueFamilyProperties) X(EnumerateDeviceExtensionProperties) X(CreateDevice)          \
-    X(GetPhysicalDeviceExternalBufferProperties) X(GetDeviceProcAddr)
+    X(GetPhysicalDeviceExternalBufferProperties) X(GetPhysicalDeviceExternalSemaphoreProperties)              \
+    X(GetDeviceProcAddr)
 
 #define VULKAN_DEBUG_INSTANCE_FUNCTIONS(X) X(CreateDebugUtilsMessengerEXT) X(DestroyDebugUtilsMessengerEXT)
 
 #define VULKAN_DEVICE_FUNCTIONS(X)                                                                           \
     X(DestroyDevice) X(GetDeviceQueue) X(QueueSubmit)                                                        \
-    X(CreateFence) X(DestroyFence) X(WaitForFences) X(ResetFences) X(GetFenceStatus)                         \
-    X(CreateSemaphore) X(DestroySemaphore)                                                                   \
+    X(CreateSemaphore) X(DestroySemaphore) X(WaitSemaphores)                                                 \
     X(CreateBuffer) X(DestroyBuffer) X(GetBufferMemoryRequirements) X(BindBufferMemory)                      \
     X(GetBufferMemoryRequirements2)                                                                          \
     X(AllocateMemory) X(FreeMemory) X(MapMemory)                                                             \
@@ -46,7 +46,8 @@ namespace foveate::vulkan {
     X(CmdPipelineBarrier) X(CmdCopyBuffer)                                                                   \
     X(CreateQueryPool) X(DestroyQueryPool) X(CmdResetQueryPool) X(CmdWriteTimestamp) X(GetQueryPoolResults)
 
-#define VULKAN_SHARE_DEVICE_FUNCTIONS(X) X(GetMemoryHostPointerPropertiesEXT) X(GetMemoryFdKHR)
+#define VULKAN_SHARE_DEVICE_FUNCTIONS(X) X(GetMemoryHostPointerPropertiesEXT) X(GetMemoryFdKHR)                    \
+    X(GetSemaphoreFdKHR) X(ImportSemaphoreFdKHR)
 
 #define VULKAN_DEBUG_DEVICE_FUNCTIONS(X)                                                                     \
     X(SetDebugUtilsObjectNameEXT) X(CmdBeginDebugUtilsLabelEXT) X(CmdEndDebugUtilsLabelEXT)

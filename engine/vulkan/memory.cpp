@@ -59,6 +59,19 @@ void Buffer::last_release()
     device->memory.give_back(this);
 }
 
+std::byte* Buffer::host()
+{
+    const std::uint64_t value = written_;
+    if (!host_ || !value) return host_;
+    if (!device_->done(value)) {
+        require(!device_->forked(), "Engine: result", "one that was not there when its process forked", "one that was",
+                "Read it before fork(), or start workers with spawn.", ErrorKind::forked);
+        check(device_->wait(value, limits::WAIT_NS), "wait for the device");
+    }
+    written_ = 0;
+    return host_;
+}
+
 void Memory::open(std::uint64_t budget, const void* owner, bool share)
 {
     owner_ = owner;
@@ -124,6 +137,7 @@ Ref<Buffer> Memory::handed_out(Buffer* buffer, std::uint64_t size)
 {
     buffer->size_ = size;
     buffer->owner_ = owner_;
+    buffer->written_ = 0;
     device_.retain();
     buffer->device_ = Ref<Device>(&device_);
     return Ref<Buffer>(buffer);

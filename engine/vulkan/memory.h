@@ -30,12 +30,16 @@ inline constexpr std::uint64_t PAGE = 4096;          // buffers take whole ones
 // does not hold the device.
 class Buffer final : public Block {
 public:
-    std::byte* host() override { return host_; }
+    std::byte* host() override;
+    bool visible() override { return host_ != nullptr; }
     VkBuffer handle() const { return handle_; }
     const Device* device() const { return device_.get(); }
     Use use() const { return use_; }
     bool shared() const { return foreign_; }         // with others, outside of this device
     void set_shared() { foreign_ = true; }
+    bool borrowed() const { return !allocation_size_; }  // pages of the caller's
+    // The device writes to it until it has done what it was given with this value.
+    void set_written(std::uint64_t value) { written_ = value; }
 
 private:
     friend class Memory;
@@ -47,6 +51,7 @@ private:
     std::uint64_t buffer_size_ = 0, allocation_size_ = 0;
     bool lent_ = false, dedicated_ = false;
     std::atomic<bool> foreign_{false};
+    std::atomic<std::uint64_t> written_{0};
     VkBuffer handle_ = VK_NULL_HANDLE;
     VkDeviceMemory memory_ = VK_NULL_HANDLE;
     std::byte* host_ = nullptr;

@@ -63,8 +63,9 @@ VkCommandBuffer VulkanRecord::commands()
 
 Ref<Buffer> VulkanRecord::buffer(Use use, std::uint64_t size)
 {
-    Ref<Buffer> made = device().memory.acquire(use, size);
+    Ref<Buffer> made = recorder_->with_room([&] { return device().memory.acquire(use, size); });
     hold(made);
+    made_.push_back(made.get());
     return made;
 }
 
@@ -122,9 +123,10 @@ void VulkanRecord::own_barrier(const Buffer& buffer, bool take)
     barrier.dstQueueFamilyIndex = take ? ours : VK_QUEUE_FAMILY_EXTERNAL;
     barrier.buffer = buffer.handle();
     barrier.size = VK_WHOLE_SIZE;
-    const VkPipelineStageFlags outside =
-        take ? VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT : VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT;
-    const VkPipelineStageFlags from = take ? outside : stages(ANY), to = take ? stages(ANY) : outside;
+    // Taken after what the queue has waited for, given before what it signals.
+    constexpr VkPipelineStageFlags WAITED = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
+    constexpr VkPipelineStageFlags SIGNALLED = VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT;
+    const VkPipelineStageFlags from = take ? WAITED : stages(ANY), to = take ? stages(ANY) : SIGNALLED;
     device().vk.CmdPipelineBarrier(commands(), from, to, 0, 0, nullptr, 1, &barrier, 0, nullptr);
 }
 
@@ -133,6 +135,7 @@ void VulkanRecord::use(const Ref<Block>& block)
     hold(block);
     block->retain();
     const Ref<Buffer> buffer(static_cast<Buffer*>(block.get()));
+    borrowed_ |= buffer->borrowed();
     const auto same = [&](const Ref<Buffer>& other) { return other.get() == buffer.get(); };
     if (!buffer->shared() || std::any_of(shared_.begin(), shared_.end(), same)) return;
     own_barrier(*buffer, true);
@@ -240,43 +243,30 @@ void VulkanRecord::dispatch(const compute::Program& which, std::span<const std::
     written_ |= COMPUTE;
     if (!recorder_->submit_per_pass()) return;
     const std::vector<Ref<Block>> held = held_;  // what follows still uses them
-    run({});
+    const std::vector<Buffer*> made = made_;
+    recorder_->wait(run({}));
     held_ = held;
+    made_ = made;
 }
 
 void VulkanRecord::finish()
 {
     if (!recording_ && shared_.empty()) return;
-    run(std::exchange(shared_, {}));
+    const std::uint64_t value = run(std::exchange(shared_, {}));
+    if (!recorder_->ahead() || borrowed_) recorder_->wait(value);
 }
 
-void VulkanRecord::run(std::vector<Ref<Buffer>> shared)
+std::uint64_t VulkanRecord::run(std::vector<Ref<Buffer>> shared)
 {
     commands();
     stage_barrier(COMPUTE | TRANSFER, HOST);
     for (const Ref<Buffer>& buffer : shared) own_barrier(*buffer, false);
-    // From here a failure destroys the recording, unless the device has it.
-    auto recording = std::exchange(recording_, nullptr);
-    auto held = std::exchange(held_, {});
-    const DeviceTable& vk = device().vk;
-    check(vk.EndCommandBuffer(recording->commands), "end recording");
-    std::uint64_t submit = 0;
-    try {
-        submit = device().submit(recording->commands, recording->fence.get());
-    } catch (const Error& error) {
-        if (error.kind == ErrorKind::device_lost) recorder_->lose();
-        throw;
-    }
-    ++recorder_->waits;
-    const VkFence fence = recording->fence.get();
-    const VkResult result = vk.WaitForFences(device().handle(), 1, &fence, VK_TRUE, limits::WAIT_NS);
-    if (result != VK_SUCCESS) {
-        if (result == VK_ERROR_DEVICE_LOST) recorder_->lose();
-        recorder_->abandon(std::move(recording), std::move(held));
-        check(result, "wait for the device");
-    }
-    recorder_->add_spans(*recording, submit);
-    recorder_->give_back(std::move(recording));
+    Flight flight;
+    flight.recording = std::exchange(recording_, nullptr);
+    flight.held = std::exchange(held_, {});
+    flight.made = std::exchange(made_, {});
+    check(device().vk.EndCommandBuffer(flight.recording->commands), "end recording");
+    return recorder_->submit(std::move(flight));
 }
 
 }  // namespace foveate::vulkan

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <list>
 #include <memory>
 
 #include "engine/compute/record.h"
@@ -24,54 +25,71 @@ inline constexpr std::uint32_t TIMED = 256;  // dispatches of one recording that
 struct Recording {
     Owned<VkCommandPool> pool;
     VkCommandBuffer commands = VK_NULL_HANDLE;
-    Owned<VkFence> fence;
     std::vector<Owned<VkDescriptorPool>> set_pools;
     std::uint32_t sets_used = 0;
     Owned<VkQueryPool> times;           // two for each of:
     std::vector<const char*> timed;     // names of dispatches
 };
 
+// What the device works on, and what must live until it is done.
+struct Flight {
+    std::unique_ptr<Recording> recording;   // null: semaphores alone
+    std::vector<Ref<Block>> held;
+    std::vector<Buffer*> made;              // of those held: the ones it writes
+    Owned<VkSemaphore> semaphore;
+    std::uint64_t value = 0;                // of the device's timeline
+};
+
 // Safe from any thread.
 class Recorder : public Counted {
 public:
     // trace: recordings say when each dispatch ran, where the queue can tell.
-    Recorder(Ref<Device> device, bool trace);
+    // ahead: the host goes on while the device works.
+    Recorder(Ref<Device> device, bool trace, bool ahead = false);
 
     Device& device() const { return *device_; }
     const Buffer& dummy() const { return *dummy_; }
 
     std::unique_ptr<Recording> take();
-    void give_back(std::unique_ptr<Recording> recording);
-    // The device may still be working on it: kept until it is known to be done.
-    void abandon(std::unique_ptr<Recording> recording, std::vector<Ref<Block>> held);
-    // Waits, bounded, for what was abandoned. False: the device still has it, and nothing may be destroyed.
+    // Hands it to the device; see Device::submit. It is kept until it is known to be done.
+    std::uint64_t submit(Flight flight, const Point& wait = {}, const Point& signal = {});
+    // Waits, bounded, until the device has done what was submitted up to this value.
+    void wait(std::uint64_t value);
+    // Waits, bounded, for everything. False: the device still has some of it, and nothing may be destroyed.
     bool settle();
 
-    void lose() { lost_ = true; }
-    bool lost() const { return lost_; }
+    // What `acquire` returns, tried again when what the device has done already is let go of.
+    template <class Acquire>
+    Ref<Buffer> with_room(Acquire acquire)
+    {
+        try {
+            return acquire();
+        } catch (const Error& error) {
+            if (error.kind != ErrorKind::memory || !ahead_ || !settle()) throw;
+            return acquire();
+        }
+    }
 
-    // Of a recording that is done.
-    void add_spans(const Recording& recording, std::uint64_t submit);
     std::vector<Span> spans();
+    bool ahead() const { return ahead_ && !trace_; }  // the times of a run are told when it ends
     bool submit_per_pass() const { return submit_per_pass_; }
 
-    std::atomic<std::uint64_t> records{0}, waits{0}, spans_dropped{0};
+    std::atomic<std::uint64_t> records{0}, spans_dropped{0};
 
 private:
-    struct Abandoned {
-        std::unique_ptr<Recording> recording;
-        std::vector<Ref<Block>> held;
-    };
-    void reap(std::uint64_t wait_ns);
+    // What is done is let go of.
+    void reap();
+    void make_way();
+    void give_back(std::unique_ptr<Recording> recording);
+    void add_spans(const Recording& recording, std::uint64_t submit);
 
     Ref<Device> device_;
     Ref<Buffer> dummy_;
-    const bool trace_, submit_per_pass_;
-    std::atomic<bool> lost_{false};
+    const bool trace_, ahead_, submit_per_pass_;
     std::mutex mutex_;
     std::vector<Span> spans_;
     std::vector<std::unique_ptr<Recording>> free_;
-    std::vector<Abandoned> abandoned_;
+    std::list<Flight> flights_;
 };
 
 class VulkanRecord final : public compute::ComputeRecord {
@@ -96,7 +114,7 @@ public:
     void begin_stage() override;
     void dispatch(const compute::Program& program, std::span<const std::byte> params,
                   std::span<const Binding> bindings, const Groups& groups) override;
-    // Ends the recording, runs it and waits. Nothing recorded: nothing done.
+    // Ends the recording, runs it and waits, unless the host runs ahead. Nothing recorded: nothing done.
     void finish();
 
 private:
@@ -104,7 +122,7 @@ private:
     void copy(const Buffer& from, const Buffer& to, std::uint64_t size);
     void stage_barrier(std::uint32_t from, std::uint32_t to);
     void own_barrier(const Buffer& buffer, bool take);
-    void run(std::vector<Ref<Buffer>> shared);
+    std::uint64_t run(std::vector<Ref<Buffer>> shared);
     VkDescriptorSet descriptor_set(const Program& program);
     void write_set(VkDescriptorSet set, const Program& program, std::span<const Binding> bindings) const;
     void last_release() override;
@@ -112,7 +130,9 @@ private:
     Ref<Recorder> recorder_;
     std::unique_ptr<Recording> recording_;
     std::vector<Ref<Block>> held_;
+    std::vector<Buffer*> made_;         // of those held: the ones that this recording writes
     std::vector<Ref<Buffer>> shared_;   // to hand over at the end
+    bool borrowed_ = false;             // reads pages that are the caller's again when finish() returns
     std::uint32_t written_ = 0;         // Scopes with writes that no barrier has followed
 };
 

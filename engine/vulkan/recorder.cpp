@@ -10,6 +10,7 @@ namespace foveate::vulkan {
 namespace {
 
 constexpr std::uint64_t DUMMY_SIZE = 4096;  // bytes
+constexpr std::size_t FLIGHTS = 32;         // how far the host runs ahead, in recordings
 constexpr std::size_t SPANS = 1 << 16;      // kept between two calls of spans()
 
 bool set(const char* variable)
@@ -20,8 +21,8 @@ bool set(const char* variable)
 
 }  // namespace
 
-Recorder::Recorder(Ref<Device> device, bool trace)
-    : device_(std::move(device)), trace_(trace && device_->adapter().timestamp_bits > 0),
+Recorder::Recorder(Ref<Device> device, bool trace, bool ahead)
+    : device_(std::move(device)), trace_(trace && device_->adapter().timestamp_bits > 0), ahead_(ahead),
       submit_per_pass_(set("FOVEATE_SUBMIT_PER_PASS"))
 {
     dummy_ = device_->memory.acquire(Use::device, DUMMY_SIZE);
@@ -29,10 +30,10 @@ Recorder::Recorder(Ref<Device> device, bool trace)
 
 std::unique_ptr<Recording> Recorder::take()
 {
-    check(lost_ ? VK_ERROR_DEVICE_LOST : VK_SUCCESS, "begin");
+    check(device_->lost() ? VK_ERROR_DEVICE_LOST : VK_SUCCESS, "begin");
+    reap();
     {
         std::lock_guard lock(mutex_);
-        reap(0);
         if (!free_.empty()) {
             auto recording = std::move(free_.back());
             free_.pop_back();
@@ -51,8 +52,6 @@ std::unique_ptr<Recording> Recorder::take()
     allocate.commandBufferCount = 1;
     check(vk.AllocateCommandBuffers(device_->handle(), &allocate, &recording->commands),
           "allocate a command buffer");
-    const VkFenceCreateInfo fence{VK_STRUCTURE_TYPE_FENCE_CREATE_INFO, nullptr, 0};
-    recording->fence = device_->own<VkFence>(vk.CreateFence, vk.DestroyFence, fence, "create a fence");
     if (trace_) {
         VkQueryPoolCreateInfo times{VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO};
         times.queryType = VK_QUERY_TYPE_TIMESTAMP;
@@ -100,10 +99,7 @@ std::vector<Span> Recorder::spans()
 void Recorder::give_back(std::unique_ptr<Recording> recording)
 {
     const DeviceTable& vk = device_->vk;
-    const VkFence fence = recording->fence.get();
-    if (vk.ResetFences(device_->handle(), 1, &fence) != VK_SUCCESS ||
-        vk.ResetCommandPool(device_->handle(), recording->pool.get(), 0) != VK_SUCCESS)
-        return;
+    if (vk.ResetCommandPool(device_->handle(), recording->pool.get(), 0) != VK_SUCCESS) return;
     for (const auto& pool : recording->set_pools)
         if (vk.ResetDescriptorPool(device_->handle(), pool.get(), 0) != VK_SUCCESS) return;
     recording->sets_used = 0;
@@ -112,33 +108,64 @@ void Recorder::give_back(std::unique_ptr<Recording> recording)
     free_.push_back(std::move(recording));
 }
 
-void Recorder::abandon(std::unique_ptr<Recording> recording, std::vector<Ref<Block>> held)
+std::uint64_t Recorder::submit(Flight flight, const Point& wait, const Point& signal)
 {
+    make_way();
+    std::list<Flight> one;  // made first: nothing may fail once the device has it
+    one.push_back(std::move(flight));
+    Flight& sent = one.front();
+    sent.value = device_->submit(sent.recording ? sent.recording->commands : VK_NULL_HANDLE, wait, signal);
+    for (Buffer* buffer : sent.made) buffer->set_written(sent.value);
+    const std::uint64_t value = sent.value;
     std::lock_guard lock(mutex_);
-    abandoned_.push_back({std::move(recording), std::move(held)});
+    flights_.splice(flights_.end(), one);
+    return value;
+}
+
+// The host runs ahead so far and no further.
+void Recorder::make_way()
+{
+    reap();
+    std::uint64_t oldest = 0;
+    {
+        std::lock_guard lock(mutex_);
+        if (flights_.size() >= FLIGHTS) oldest = flights_.front().value;
+    }
+    if (oldest) wait(oldest);
+}
+
+void Recorder::wait(std::uint64_t value)
+{
+    check(device_->wait(value, limits::WAIT_NS), "wait for the device");
+    reap();
 }
 
 bool Recorder::settle()
 {
+    {
+        std::lock_guard lock(mutex_);
+        if (flights_.empty()) return true;
+    }
+    const VkResult result = device_->wait(device_->submitted().value, limits::WAIT_NS);
+    reap();
     std::lock_guard lock(mutex_);
-    reap(limits::WAIT_NS);
-    return abandoned_.empty();
+    if (result == VK_ERROR_DEVICE_LOST) flights_.clear();  // a lost device is done with everything, too
+    return flights_.empty();
 }
 
-// A lost device is done with everything, too.
-void Recorder::reap(std::uint64_t wait_ns)
+void Recorder::reap()
 {
-    using Clock = std::chrono::steady_clock;
-    const auto deadline = Clock::now() + std::chrono::nanoseconds(wait_ns);
-    std::erase_if(abandoned_, [&](const Abandoned& abandoned) {
-        const VkFence fence = abandoned.recording->fence.get();
-        VkResult result = device_->vk.GetFenceStatus(device_->handle(), fence);
-        const auto left =
-            std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - Clock::now()).count();
-        if (result == VK_NOT_READY && left > 0)
-            result = device_->vk.WaitForFences(device_->handle(), 1, &fence, VK_TRUE, std::uint64_t(left));
-        return result == VK_SUCCESS || result == VK_ERROR_DEVICE_LOST;
-    });
+    std::list<Flight> done;
+    {
+        std::lock_guard lock(mutex_);
+        while (!flights_.empty() && device_->wait(flights_.front().value, 0) == VK_SUCCESS)
+            done.splice(done.end(), flights_, flights_.begin());
+    }
+    for (Flight& flight : done) {
+        if (!flight.recording) continue;
+        add_spans(*flight.recording, flight.value);
+        give_back(std::move(flight.recording));
+    }
 }
 
 }  // namespace foveate::vulkan

@@ -85,6 +85,11 @@ Ref<Buffer> Memory::attach(SharedMemory memory)
     return buffer;
 }
 
+Ref<Block> VulkanBackend::empty(std::uint64_t size)
+{
+    return recorder_->with_room([&] { return device_->memory.lend(size); });
+}
+
 SharedMemory VulkanBackend::share(const Ref<Block>& block)
 {
     auto* buffer = dynamic_cast<Buffer*>(block.get());

@@ -7,6 +7,7 @@
 #include "engine/compute/backend.h"
 #include "engine/vulkan/backend.h"
 #include "engine/vulkan/record.h"
+#include "engine/vulkan/semaphore.h"
 
 namespace foveate::vulkan {
 
@@ -20,10 +21,14 @@ public:
     std::vector<Span> spans() override { return recorder_->spans(); }
     Ref<Record> begin() override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
-    Ref<Block> empty(std::uint64_t size) override { return device_->memory.lend(size); }
+    Ref<Block> empty(std::uint64_t size) override;
     SharedMemory share(const Ref<Block>& block) override;
     Ref<Block> attach(SharedMemory memory) override { return device_->memory.attach(std::move(memory)); }
+    SharedSemaphore signal() override { return semaphores_->signal(); }
+    SharedSemaphore expect() override { return semaphores_->expect(); }
+    void wait(SharedSemaphore point) override { semaphores_->wait(std::move(point)); }
     void finish(Record& record) override;
+    void settle() override;
 
 private:
     void last_release() override;
@@ -37,6 +42,7 @@ private:
     Ref<Device> device_;
     Ref<Recorder> recorder_;
     std::unique_ptr<Programs> programs_;
+    std::unique_ptr<Semaphores> semaphores_;
     compute::Limits limits_;
     Caps caps_;
 };

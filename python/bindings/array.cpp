@@ -42,6 +42,14 @@ void end_versioned(PyObject* capsule)
 
 using Pair = std::optional<std::pair<std::int64_t, std::int64_t>>;
 
+// The address of the first element, when the device is done with them. Other Python threads go on meanwhile.
+std::uintptr_t address_of(const dlpack::Array& array)
+{
+    if (!array.block) return 0;
+    nb::gil_scoped_release release;
+    return reinterpret_cast<std::uintptr_t>(array.data());
+}
+
 nb::object export_array(const dlpack::Array& array, nb::handle stream, const Pair& max_version,
                         const Pair& dl_device, const std::optional<bool>& copy)
 {
@@ -52,6 +60,7 @@ nb::object export_array(const dlpack::Array& array, nb::handle stream, const Pai
         throw nb::buffer_error(text.c_str());
     }
     const bool copied = copy.value_or(false);
+    address_of(array);
     if (max_version && max_version->first >= 1)
         return capsule_of(dlpack::make_versioned(array, copied), dlpack::NAME_VERSIONED, end_versioned);
     // Before version 1 a tensor could not say that it must not be written to.
@@ -74,9 +83,7 @@ void bind_array(nb::module_& module)
         .def_prop_ro("strides", [](const dlpack::Array& self) { return nb::tuple(nb::cast(self.strides)); })
         .def_prop_ro("dtype", [](const dlpack::Array& self) { return dlpack::name_of(self.type); })
         .def_prop_ro("read_only", [](const dlpack::Array& self) { return self.read_only; })
-        .def_prop_ro("pointer", [](const dlpack::Array& self) {
-            return self.block ? reinterpret_cast<std::uintptr_t>(self.data()) : 0;
-        });
+        .def_prop_ro("pointer", address_of);
 }
 
 }  // namespace foveate::bindings

@@ -56,6 +56,7 @@ nb::dict caps_of(const Engine& engine, std::uint32_t stage)
     table["isa"] = caps.isa;
     table["software"] = caps.software;
     table["host_visible"] = caps.host_visible;
+    table["sync"] = SYNC_NAMES[std::uint32_t(caps.sync)];
     table["memory_budget"] = caps.memory_budget;
     table["image_bytes_max"] = caps.image_bytes_max;
     return table;
@@ -97,10 +98,11 @@ public:
 
 void make_engine(UnlockedEngine* self, std::map<std::string, std::string> backend, std::string device,
                  std::uint64_t memory_budget, std::uint32_t threads, std::string isa, bool share,
-                 bool trace, const nb::dict& executors)
+                 bool trace, bool ahead, const nb::dict& executors)
 {
     EngineOptions options{.backend = std::move(backend), .device = std::move(device), .memory_budget = memory_budget,
-                          .share = share, .trace = trace, .threads = threads, .isa = std::move(isa)};
+                          .share = share, .trace = trace, .ahead = ahead, .threads = threads,
+                          .isa = std::move(isa)};
     for (const auto& [name, executor] : executors)
         options.others[nb::cast<std::string>(name)] = executed_by(nb::borrow(executor));
     unlocked([&] { return new (self) UnlockedEngine(options); });
@@ -347,7 +349,7 @@ void bind_engine(nb::module_& module)
     bind_warp(module, base);
     nb::class_<UnlockedEngine, Engine>(module, "Engine")
         .def("__init__", make_engine, nb::arg("backend"), nb::arg("device"), nb::arg("memory_budget"),
-             nb::arg("threads"), nb::arg("isa"), nb::arg("share"), nb::arg("trace"),
+             nb::arg("threads"), nb::arg("isa"), nb::arg("share"), nb::arg("trace"), nb::arg("ahead"),
              nb::arg("executors") = nb::dict());
 }
 

@@ -54,6 +54,7 @@ nb::list candidates()
         entry["software"] = candidate.software;
         entry["in_place"] = candidate.in_place;
         entry["shares"] = candidate.shares;
+        entry["sync"] = SYNC_NAMES[std::uint32_t(candidate.sync)];
         entry["usable"] = candidate.usable;
         entry["reasons"] = candidate.reasons;
         list.append(entry);

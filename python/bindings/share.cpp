@@ -81,16 +81,67 @@ dlpack::Array attach(Engine& engine, int fd, const nb::dict& record)
         nb::gil_scoped_release release;
         array.block = engine.attach(std::move(memory));
     }
-    require(array.block->host() != nullptr, "Engine: attach: memory", "memory of the device alone",
+    require(array.block->visible(), "Engine: attach: memory", "memory of the device alone",
             "memory that the host can see", "Share what an Array holds.", ErrorKind::unsupported);
     return array;
+}
+
+// (descriptor or -1, record). The descriptor is the caller's to close.
+nb::tuple point_of(SharedSemaphore point)
+{
+    nb::dict record;
+    record["kind"] = SYNC_NAMES[std::uint32_t(point.kind)];
+    record["value"] = point.value;
+    record["expected"] = point.expected;
+    record["device_uuid"] = point.device_uuid;
+    record["driver_uuid"] = point.driver_uuid;
+    return nb::make_tuple(point.fd.release(), record);
+}
+
+nb::tuple signal(Engine& engine)
+{
+    SharedSemaphore point;
+    {
+        nb::gil_scoped_release release;
+        point = engine.signal();
+    }
+    return point_of(std::move(point));
+}
+
+// The descriptor stays the caller's: a duplicate of it is used up.
+void wait(Engine& engine, int fd, const nb::dict& record)
+{
+    const auto kind = nb::cast<std::string>(record["kind"]);
+    SharedSemaphore point;
+    bool known = false;
+    for (Sync sync : {Sync::host, Sync::binary, Sync::timeline}) {
+        if (kind != SYNC_NAMES[std::uint32_t(sync)]) continue;
+        point.kind = sync;
+        known = true;
+    }
+    require(known, "Engine: wait: kind", '"' + kind + '"', "host, binary or timeline", "Give the record as it came.");
+    point.value = nb::cast<std::uint64_t>(record["value"]);
+    point.expected = nb::cast<bool>(record["expected"]);
+    point.device_uuid = nb::cast<std::string>(record["device_uuid"]);
+    point.driver_uuid = nb::cast<std::string>(record["driver_uuid"]);
+    point.fd = Fd::duplicate(fd);
+    nb::gil_scoped_release release;
+    engine.wait(std::move(point));
 }
 
 }  // namespace
 
 void bind_share(nb::class_<Engine>& engine)
 {
-    engine.def("share", share, nb::arg("array")).def("attach", attach, nb::arg("fd"), nb::arg("record"));
+    engine.def("share", share, nb::arg("array"))
+        .def("attach", attach, nb::arg("fd"), nb::arg("record"))
+        .def("signal", signal)
+        .def("expect", [](Engine& self) { return point_of(self.expect()); })
+        .def("wait", wait, nb::arg("fd"), nb::arg("record"))
+        .def("settle", [](Engine& self) {
+            nb::gil_scoped_release release;
+            self.settle();
+        });
 }
 
 }  // namespace foveate::bindings

@@ -82,7 +82,7 @@ def info(as_json: Json = False):
     for candidate in found["candidates"]:
         usable = Text("yes", "green") if candidate["usable"] else Text("no", "yellow")
         memory = "arrays in place" if candidate["in_place"] else "copied"
-        memory += ", shared by descriptors" if candidate["shares"] else ""
+        memory += f", shared by descriptors, sync by {candidate['sync']}" if candidate["shares"] else ""
         table.add_row(candidate["backend"], Text(candidate["device"]), usable, memory,
                       Text("\n".join(candidate["reasons"]), "dim"))
     out.print(table)

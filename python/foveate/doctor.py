@@ -20,7 +20,7 @@ def info():
     Returns:
         dict with version, python, numpy, machine, cores, isa, and candidates: a list of dicts with
         backend, device, uuid, driver, software, in_place (reads arrays where they lie), shares (memory that
-        others open), usable and reasons.
+        others open), sync (how its work is ordered with theirs: "timeline", "binary" or "host"), usable and reasons.
 
     Example:
         >>> "cpu" in [candidate["backend"] for candidate in foveate.info()["candidates"]]

@@ -24,7 +24,7 @@ from .relevance import Relevance, tokens_relevance
 from .relevance import relevance as relevance_stage
 from .sample import Patches
 from .sample import sample as sample_stage
-from .share import Shared, attach_array, empty_array, share_array
+from .share import Sharing, empty_array
 from .tensor import Tokens
 from .tensor import tensor as tensor_stage
 from .types import (
@@ -55,7 +55,7 @@ atexit.register(_pyramid_spec.cache_clear)      # before the module that made th
 atexit.register(_rate_spec.cache_clear)
 
 
-class Engine:
+class Engine(Sharing):
     """Turns images into foveated tokens. Many threads may share one.
 
     Args:
@@ -66,6 +66,8 @@ class Engine:
         threads: of the cpu backend, 1..256; None: as many as this process may use.
         share: memory that other devices, APIs and processes can open; see `share`. "auto" is Vulkan then.
         trace: Vulkan notes when each of its dispatches ran; see `spans`.
+        ahead: Vulkan calls return when the device has its work, and reading a result waits for it. Until then what
+            `empty` or `attach` gave must not be written to by the host.
 
     Raises:
         InputError: an option outside the above.
@@ -81,11 +83,11 @@ class Engine:
 
     def __init__(self, backend: BackendName | dict[StageName, BackendName] = "auto", *,
                  device: str | None = None, memory_budget: int | None = None, threads: int | None = None,
-                 share: bool = False, trace: bool = False):
-        self._core, self._forks = None, default.forks
+                 share: bool = False, trace: bool = False, ahead: bool = False):
+        self._core, self._forks, self._ahead = None, default.forks, ahead
         self._lock = threading.Lock()
         self._copies = 0
-        self._core = open_core(backend, device, memory_budget, threads, share, trace)
+        self._core = open_core(backend, device, memory_budget, threads, share, trace, ahead)
 
     def _open(self):
         core = self._core
@@ -119,7 +121,7 @@ class Engine:
     @property
     def caps(self) -> dict:
         """The backend of the sample stage: backend, device, uuid, driver, isa, software, host_visible,
-        memory_budget, image_bytes_max.
+        sync, memory_budget, image_bytes_max.
         """
         return self._open().caps(SAMPLE)
 
@@ -159,14 +161,6 @@ class Engine:
         (1, 100, 3, 16, 16)
         """
         return empty_array(self._open(), shape, dtype)
-
-    def share(self, array: Array) -> Shared:
-        """What another Engine, API or process needs to open an array of this one; see docs/interop.md."""
-        return share_array(self._open(), array)
-
-    def attach(self, shared: Shared) -> Array:
-        """The array that another Engine shared, in the same memory; its descriptor stays the caller's."""
-        return attach_array(self._open(), shared)
 
     def image(self, images, *, channels: Channels | None = None, background=None) -> Image:
         """The stage image; see `foveate.image`."""

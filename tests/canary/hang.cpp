@@ -21,7 +21,7 @@ std::atomic<bool> hanging{false};
 std::atomic<std::uint64_t> longest_ns{0}, swallowed{0};
 PFN_vkGetDeviceProcAddr device_proc = nullptr;
 PFN_vkQueueSubmit submit = nullptr;
-PFN_vkWaitForFences wait = nullptr;
+PFN_vkWaitSemaphores wait = nullptr;
 
 PFN_vkGetInstanceProcAddr loader()
 {
@@ -40,11 +40,10 @@ VkResult VKAPI_PTR on_submit(VkQueue queue, std::uint32_t count, const VkSubmitI
     return VK_SUCCESS;
 }
 
-VkResult VKAPI_PTR on_wait(VkDevice device, std::uint32_t count, const VkFence* fences, VkBool32 all,
-                           std::uint64_t timeout_ns)
+VkResult VKAPI_PTR on_wait(VkDevice device, const VkSemaphoreWaitInfo* info, std::uint64_t timeout_ns)
 {
     longest_ns = std::max(longest_ns.load(), timeout_ns);
-    return wait(device, count, fences, all, hanging || swallowed ? timeout_ns / SHORTER : timeout_ns);
+    return wait(device, info, hanging || swallowed ? timeout_ns / SHORTER : timeout_ns);
 }
 
 PFN_vkVoidFunction VKAPI_PTR on_device_proc(VkDevice device, const char* name)
@@ -54,8 +53,8 @@ PFN_vkVoidFunction VKAPI_PTR on_device_proc(VkDevice device, const char* name)
         submit = reinterpret_cast<PFN_vkQueueSubmit>(real);
         return reinterpret_cast<PFN_vkVoidFunction>(on_submit);
     }
-    if (std::strcmp(name, "vkWaitForFences") == 0) {
-        wait = reinterpret_cast<PFN_vkWaitForFences>(real);
+    if (std::strcmp(name, "vkWaitSemaphores") == 0) {
+        wait = reinterpret_cast<PFN_vkWaitSemaphores>(real);
         return reinterpret_cast<PFN_vkVoidFunction>(on_wait);
     }
     return real;

@@ -218,9 +218,9 @@ void canaries()
             record->finish();
         }
         check(vulkan::messages() > 0, "canary: a missing barrier is reported");
-        const VkFenceCreateInfo info{VK_STRUCTURE_TYPE_FENCE_CREATE_INFO, nullptr, 0};
-        VkFence leaked = VK_NULL_HANDLE;
-        device->vk.CreateFence(device->handle(), &info, nullptr, &leaked);
+        const VkSemaphoreCreateInfo info{VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, nullptr, 0};
+        VkSemaphore leaked = VK_NULL_HANDLE;
+        device->vk.CreateSemaphore(device->handle(), &info, nullptr, &leaked);
     }
     bool hazard = false, leak = false;
     for (const std::string& text : vulkan::message_texts()) {

@@ -50,7 +50,7 @@ def _described(context):
     if blocks < BINDINGS:
         reasons.append(f"{blocks} storage blocks in a shader, needs {BINDINGS}")
     return {"backend": "opengl", "device": renderer, "uuid": found[0], "driver": context.info["GL_VERSION"],
-            "software": any(name in renderer for name in SOFTWARE), "in_place": False, "shares": False,
+            "software": any(name in renderer for name in SOFTWARE), "in_place": False, "shares": False, "sync": "host",
             "usable": not reasons, "reasons": reasons}
 
 
@@ -62,7 +62,7 @@ def candidates():
 
 def _candidates():
     nothing = {"backend": "opengl", "device": "no device", "uuid": "", "driver": "", "software": False,
-               "in_place": False, "shares": False, "usable": False}
+               "in_place": False, "shares": False, "sync": "host", "usable": False}
     try:
         moderngl = _moderngl()
     except UnsupportedError as lacking:

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work ordered without the host: engines that run ahead, points between two of them, and every wrong point."""
+
+import json
+import os
+
+import conftest
+import foveate
+import numpy as np
+import pytest
+from foveate.error import ForkedEngineError, InputError, UnsupportedError
+from foveate.share import POINT_FIELDS, Point, Shared
+from images import random_image
+
+OPTIONS = {"gaze": (0.3, 0.6), "budget": 40, "model": "vit16"}
+TIERS = ("host", "binary", "timeline")
+BEST = {"lavapipe": "host", "swiftshader": "binary"}
+
+
+@pytest.fixture(params=[name for name in conftest.BACKENDS if name != "cpu"])
+def driver(request):
+    return request.param
+
+
+@pytest.fixture
+def running(driver):
+    """What makes engines on this driver that share and run ahead."""
+    engines = []
+
+    def make(**options):
+        engines.append(foveate.Engine(**conftest.options(driver), share=True, ahead=True, **options))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        assert engine.stats["messages"] == 0, "the validation layer found something"
+        engine.close()
+
+
+def test_the_best_way(driver, running, monkeypatch):
+    assert running().caps["sync"] == BEST[driver]
+    found = [entry for entry in foveate.info()["candidates"]
+             if entry["backend"] == "vulkan" and conftest.DEVICES[driver] in entry["device"]]
+    assert [entry["sync"] for entry in found] == [BEST[driver]]
+    for allowed in TIERS:
+        monkeypatch.setenv("FOVEATE_SYNC", allowed)
+        assert running().caps["sync"] == min(allowed, BEST[driver], key=TIERS.index)
+    monkeypatch.setenv("FOVEATE_SYNC", "best")
+    with pytest.raises(InputError, match='Engine: FOVEATE_SYNC: got "best", expected host, binary or timeline'):
+        running()
+    monkeypatch.delenv("FOVEATE_SYNC")
+    assert foveate.Engine(**conftest.options(driver)).caps["sync"] == "host"
+
+
+def test_results_are_there_when_they_are_read(running, cpu):
+    engine, picture = running(), random_image(3, 200, 170)
+    frame = engine.empty(picture.shape)
+    frame.numpy()[:] = picture
+    expected = cpu.tokens(picture, **OPTIONS).numpy().tobytes()
+    for read in (lambda array: array.numpy(), np.from_dlpack, np.asarray):
+        made = [engine.tokens(frame, **OPTIONS) for _ in range(3)]
+        assert [read(tokens.patches).tobytes() for tokens in made] == [expected] * 3
+    engine.tokens(frame, **OPTIONS)
+    engine.settle()
+    frame.numpy()[:] = 0        # the device is done with it
+    assert engine.tokens(picture, **OPTIONS).numpy().tobytes() == expected
+
+
+@pytest.mark.parametrize("allowed", TIERS[:2])
+def test_between_engines(running, cpu, monkeypatch, allowed):
+    monkeypatch.setenv("FOVEATE_SYNC", allowed)
+    one, other, picture = running(), running(), random_image(3, 120, 170)
+    frame = one.empty(picture.shape)
+    frame.numpy()[:] = picture
+    expected = cpu.pyramid(cpu.warp(picture, size=(64, 64)).data).level(1).numpy()
+    for _ in range(3):
+        warped = one.warp(frame, size=(64, 64)).data
+        with one.share(warped) as shared:
+            assert shared.point.kind == one.caps["sync"]
+            same = other.attach(shared)
+        level = other.pyramid(same).level(1)
+        assert np.array_equal(level.numpy(), expected)
+
+
+def test_points(running):
+    one, other = running(), running()
+    first, second = one.signal(), one.signal()
+    assert repr(second).startswith("<foveate.Point ")
+    if one.caps["sync"] == "host":
+        assert (first.kind, first.value) == ("host", 0)
+        other.wait(first)
+        with pytest.raises(InputError, match="Engine: point: got a closed descriptor, expected an open one"):
+            assert first.fd
+        with pytest.raises(UnsupportedError, match="Engine: expect: got an Engine whose work is ordered by the host"):
+            one.expect()
+        return
+    assert first.fd >= 0 and not os.get_inheritable(first.fd)
+    sent = Point(second.detach(), json.loads(json.dumps(second.record)))
+    other.wait(sent)
+    other.wait(first)
+    if first.kind == "binary":
+        with pytest.raises(InputError, match="Engine: point: got a closed descriptor"):
+            other.wait(first)
+    given = [one.expect(), one.expect()]
+    assert [point.value for point in given] == [1, 2]
+    record = given[1].record | {"value": 7}
+    with pytest.raises(InputError, match=r"Engine: wait: point: got 7, expected one of expect\(\), and each once"):
+        one.wait(Point(-1, record))
+    other.settle()
+
+
+@pytest.mark.parametrize("field", POINT_FIELDS)
+def test_wrong_points(running, field):
+    one = running()
+    good = {"kind": "binary", "value": 1, "expected": False, "device_uuid": one.caps["uuid"], "driver_uuid": "0" * 32}
+    for value in (None, -1, 1 << 63, object(), "none"):
+        if type(value) is type(good[field]):
+            continue
+        with pytest.raises((InputError, UnsupportedError), match=r"Engine: wait: .*: got .*, expected "):
+            one.wait(Point(-1 if value else os.dup(0), good | {field: value}))
+    with pytest.raises(InputError, match='Engine: wait: kind: got "none", expected host, binary or timeline'):
+        one.wait(Point(os.dup(0), good | {"kind": "none"}))
+    with pytest.raises(UnsupportedError, match="Engine: wait: point: got "):
+        one.wait(Point(os.dup(0), good))
+    with pytest.raises(InputError, match="Engine: wait: got int, expected a Point"):
+        one.wait(3)
+
+
+def test_who_cannot(cpu):
+    assert cpu.signal().kind == "host"
+    cpu.wait(cpu.signal())
+    cpu.settle()
+    with pytest.raises(UnsupportedError, match="Engine: expect: got the cpu backend, expected vulkan"):
+        cpu.expect()
+    with pytest.raises(UnsupportedError, match="Engine: wait: got the cpu backend, expected vulkan"):
+        cpu.wait(Point(-1, {"kind": "binary", "value": 1, "expected": True, "device_uuid": "", "driver_uuid": ""}))
+    with pytest.raises(InputError, match="Engine: ahead: got 1, expected True or False"):
+        foveate.Engine(ahead=1)
+
+
+# The child must not wait for a device that it does not have.
+def test_read_in_a_child(driver, running):
+    engine = running()
+    frame = engine.empty((1500, 2000, 3))
+    engine.tokens(frame, **OPTIONS)
+    level = engine.pyramid(frame).level(1)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            level.numpy()
+            status = 2
+        except ForkedEngineError as error:
+            status = 0 if "Engine: result: got one that was not there when its process forked" in str(error) else 3
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (0, 2)     # 2: it was there in time
+
+
+def test_a_point_is_the_shared_arrays(running):
+    engine = running()
+    frame = engine.empty((20, 20))
+    shared = engine.share(frame)
+    again = Shared(shared.detach(), shared.record, shared.point)
+    engine.attach(again)
+    again.close()
+    again.close()
