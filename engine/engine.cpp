@@ -30,7 +30,7 @@ void validate(const EngineOptions& options)
         require(known, "Engine: stage", '"' + stage + '"',
                 "\"*\", image, pyramid, relevance, rate, layout, sample, warp or tensor");
         require(name == "auto" || name == "cpu" || name == "vulkan" || options.others.contains(name),
-                "Engine: backend", '"' + name + '"', "\"auto\", \"cpu\", \"vulkan\" or \"opengl\"");
+                "Engine: backend", '"' + name + '"', "\"auto\", \"cpu\", \"vulkan\", \"opengl\" or \"cuda\"");
     }
     require(options.threads <= limits::THREADS, "Engine: threads", options.threads,
             "0 (all) or 1.." + std::to_string(limits::THREADS));

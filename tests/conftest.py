@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engines on every backend that the tests expect. A missing one fails; it never skips.
 
-FOVEATE_TEST_BACKENDS   comma list of cpu, lavapipe, swiftshader, opengl; all unless it says otherwise
+FOVEATE_TEST_BACKENDS   comma list of cpu, lavapipe, swiftshader, opengl, cuda; all unless it says otherwise
 FOVEATE_ICD_LAVAPIPE    driver manifests, where they are not in the system's usual place
 FOVEATE_ICD_SWIFTSHADER
 FOVEATE_LONG=1          more and larger cases
@@ -12,7 +12,7 @@ import os
 
 import pytest
 
-BACKENDS = os.environ.get("FOVEATE_TEST_BACKENDS", "cpu,lavapipe,swiftshader,opengl").split(",")
+BACKENDS = os.environ.get("FOVEATE_TEST_BACKENDS", "cpu,lavapipe,swiftshader,opengl,cuda").split(",")
 DEVICES = {"lavapipe": "llvmpipe", "swiftshader": "SwiftShader"}
 USUAL = {"lavapipe": "/usr/share/vulkan/icd.d/lvp_icd*.json",
          "swiftshader": "/usr/lib/chromium/vk_swiftshader_icd.json"}
@@ -32,12 +32,30 @@ if _manifests:
 os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")
 
 
+def built(library):
+    """The newest of this name in the build folders, or None."""
+    tree = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return max(glob.glob(f"{tree}/build/*/{library}"), key=os.path.getmtime, default=None)
+
+
+# A CUDA driver over the host's memory, which runs the kernels as they are compiled for the host: no test looks for
+# a GPU. Its devices are those of the two Vulkan drivers.
+STUB = {"FOVEATE_CUDA_LIBRARY": built("libfoveate_stub_cuda.so"),
+        "FOVEATE_STUB_CUDA_KERNELS": built("libfoveate_kernels.so"),
+        "FOVEATE_STUB_CUDA_DEVICES": "6d65736132322e332e36000000000000"}
+for _name, _value in STUB.items():
+    if _value:
+        os.environ.setdefault(_name, _value)
+
+
 def options(name):
     """Engine options that select a backend by its name in FOVEATE_TEST_BACKENDS."""
-    if name in ("cpu", "opengl"):
+    if name == "cuda" and not all(STUB.values()):
+        pytest.fail("cuda: no stub driver in build/. Run `make setup`.")
+    if name in ("cpu", "opengl", "cuda"):
         return {"backend": name}
     if name not in DEVICES:
-        pytest.fail(f"FOVEATE_TEST_BACKENDS: got {name!r}, expected cpu, lavapipe, swiftshader or opengl.")
+        pytest.fail(f"FOVEATE_TEST_BACKENDS: got {name!r}, expected cpu, lavapipe, swiftshader, opengl or cuda.")
     if manifest(name) is None:
         pytest.fail(f"{name}: no driver manifest. Set FOVEATE_ICD_{name.upper()}, or "
                     "FOVEATE_TEST_BACKENDS=cpu to test the cpu backend alone.")

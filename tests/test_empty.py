@@ -9,7 +9,7 @@ import pytest
 from foveate.error import InputError, MemoryBudgetError
 from images import random_image
 
-BY_COPY = {"opengl": 1}         # their memory is not the host's: an image is copied once
+BY_COPY = {"opengl": 1, "cuda": 1}         # their memory is not the host's: an image is copied once
 OPTIONS = {"gaze": (0.3, 0.6), "budget": 40, "model": "vit16"}
 
 
@@ -90,9 +90,11 @@ def test_outlives_the_engine():
 
 def test_many_come_back(engine):
     """Memory of arrays that are gone is given out again."""
+    engine.empty((256, 256, 3)).numpy()[0, 0, 0] = 1
+    used = engine.stats["memory_used"]
     for _ in range(50):
         engine.empty((256, 256, 3)).numpy()[0, 0, 0] = 1
-    assert engine.stats["memory_used"] < 40 << 20
+    assert engine.stats["memory_used"] <= used
 
 
 @pytest.mark.parametrize("shape", [(4,), 5, (1, 2, 3, 4, 5), (0, 3), (-1, 3), (2.5, 3), ("a", 3), None,

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from child import child
 from conftest import BACKENDS
-from foveate import backends
 from foveate.backends import opengl
 from foveate.error import DeviceError, UnsupportedError
 from images import random_image
@@ -30,7 +29,7 @@ def engine(make_engine):
 def test_candidates_name_the_driver():
     found = [each for each in foveate.info()["candidates"] if each["backend"] == "opengl"]
     assert any(each["usable"] and "llvmpipe" in each["device"] and each["software"] for each in found)
-    assert found == backends.candidates()
+    assert found == opengl.candidates()
 
 
 def test_doctor_compares_it_with_the_cpu():
@@ -47,7 +46,7 @@ def test_without_moderngl(monkeypatch):
     monkeypatch.setitem(sys.modules, "moderngl", None)
     with pytest.raises(UnsupportedError, match=r"^Engine: opengl: got no moderngl, .*pip install 'foveate\[gl\]'"):
         foveate.Engine("opengl")
-    assert [each["usable"] for each in backends.candidates()] == [False]
+    assert [each["usable"] for each in opengl.candidates()] == [False]
 
 
 def test_mixed_with_others(cpu):

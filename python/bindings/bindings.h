@@ -8,6 +8,7 @@
 
 #include <vector>
 
+#include "engine/compute/list.h"
 #include "engine/engine.h"
 #include "interop/dlpack.h"
 #include "interop/pixels.h"
@@ -55,8 +56,12 @@ struct HeldPatches {
     SampleSpec spec;
 };
 
-// A backend whose lists a Python object runs: see executor.cpp.
+// A backend whose lists a NativeExecutor runs, or a Python object: see executor.cpp.
+struct NativeExecutor {
+    Ref<compute::Executor> value;
+};
 MakeBackend executed_by(nb::object executor);
+nb::dict candidate_table(const Candidate& candidate);
 
 void bind_share(nb::class_<Engine>& engine);
 void bind_warp(nb::module_& module, nb::class_<Engine>& engine);
@@ -65,6 +70,7 @@ void bind_array(nb::module_& module);
 void bind_specs(nb::module_& module);
 void bind_engine(nb::module_& module);
 void bind_rate_tiles(nb::module_& module);
+void bind_cuda_executor(nb::module_& module);
 void bind_shaders(nb::module_& module);
 void bind_testing(nb::module_& module);
 

@@ -8,7 +8,6 @@
 //             ("dispatch", shader, windows, params, [(binding, buffer, offset, size)], (x, y, z))
 //   pipelines_created   a number
 #include "bindings.h"
-#include "engine/compute/list.h"
 #include "engine/error.h"
 #include "engine/limits.h"
 
@@ -100,7 +99,9 @@ private:
 
 MakeBackend executed_by(nb::object object)
 {
-    Ref<compute::Executor> executor(new PythonExecutor(std::move(object)));
+    const Ref<compute::Executor> executor = nb::isinstance<NativeExecutor>(object)
+                                                ? nb::cast<NativeExecutor&>(object).value
+                                                : Ref<compute::Executor>(new PythonExecutor(std::move(object)));
     return [executor](const EngineOptions& options) {
         return compute::make_list_backend(executor, options.memory_budget ? options.memory_budget
                                                                           : limits::MEMORY_BUDGET);

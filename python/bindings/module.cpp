@@ -45,20 +45,7 @@ nb::list candidates()
         found = Engine::candidates();
     }
     nb::list list;
-    for (const Candidate& candidate : found) {
-        nb::dict entry;
-        entry["backend"] = candidate.backend;
-        entry["device"] = candidate.device;
-        entry["uuid"] = candidate.uuid;
-        entry["driver"] = candidate.driver;
-        entry["software"] = candidate.software;
-        entry["in_place"] = candidate.in_place;
-        entry["shares"] = candidate.shares;
-        entry["sync"] = SYNC_NAMES[std::uint32_t(candidate.sync)];
-        entry["usable"] = candidate.usable;
-        entry["reasons"] = candidate.reasons;
-        list.append(entry);
-    }
+    for (const Candidate& candidate : found) list.append(candidate_table(candidate));
     return list;
 }
 
@@ -91,6 +78,22 @@ nb::dict limits_table()
 
 }  // namespace
 
+nb::dict candidate_table(const Candidate& candidate)
+{
+    nb::dict table;
+    table["backend"] = candidate.backend;
+    table["device"] = candidate.device;
+    table["uuid"] = candidate.uuid;
+    table["driver"] = candidate.driver;
+    table["software"] = candidate.software;
+    table["in_place"] = candidate.in_place;
+    table["shares"] = candidate.shares;
+    table["sync"] = SYNC_NAMES[std::uint32_t(candidate.sync)];
+    table["usable"] = candidate.usable;
+    table["reasons"] = candidate.reasons;
+    return table;
+}
+
 }  // namespace foveate::bindings
 
 NB_MODULE(_core, module)
@@ -103,6 +106,7 @@ NB_MODULE(_core, module)
     bind_engine(module);
     bind_rate_tiles(module);
     bind_shaders(module);
+    bind_cuda_executor(module);
     module.def("candidates", candidates, "Every backend that could be, and every reason against it.");
     module.def("limits", limits_table, "The table of limits.");
     module.attr("version") = FOVEATE_VERSION;

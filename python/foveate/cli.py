@@ -49,6 +49,7 @@ class BackendName(StrEnum):
     cpu = "cpu"
     vulkan = "vulkan"
     opengl = "opengl"
+    cuda = "cuda"
 
 
 class DtypeName(StrEnum):

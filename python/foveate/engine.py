@@ -59,8 +59,8 @@ class Engine(Sharing):
     """Turns images into foveated tokens. Many threads may share one.
 
     Args:
-        backend: "auto", "cpu", "vulkan" or "opengl"; or a dict of stage (or "*" for the others) to backend.
-        device: of Vulkan or OpenGL, by UUID, index or part of its name; None: the environment's FOVEATE_DEVICE,
+        backend: "auto", "cpu", "vulkan", "opengl" or "cuda"; or a dict of stage (or "*" for the others) to backend.
+        device: of Vulkan, OpenGL or CUDA, by UUID, index or part of its name; None: the environment's FOVEATE_DEVICE,
             or the first that fits.
         memory_budget: bytes the engine may hold; None: 4 GiB.
         threads: of the cpu backend, 1..256; None: as many as this process may use.

@@ -12,7 +12,7 @@ def open_core(backend, device, memory_budget, threads, share, trace, ahead):
     names = backend if isinstance(backend, dict) else {"*": backend}
     for name in (*names, *names.values()):
         require(isinstance(name, str), "Engine: backend", repr(backend),
-                '"auto", "cpu", "vulkan", "opengl", or a dict of them by stage')
+                '"auto", "cpu", "vulkan", "opengl", "cuda", or a dict of them by stage')
     device = os.environ.get("FOVEATE_DEVICE", "") if device is None else str(device)
     budget = 0
     if memory_budget is not None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from .error import UnsupportedError
 
-BackendName = Literal["auto", "cpu", "vulkan", "opengl"]
+BackendName = Literal["auto", "cpu", "vulkan", "opengl", "cuda"]
 StageName = Literal["image", "pyramid", "relevance", "rate", "layout", "sample", "warp", "tensor", "*"]
 Channels = Literal["first", "last"]
 Edge = Literal["aligned", "exact"]

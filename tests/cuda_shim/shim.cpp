@@ -134,13 +134,14 @@ EXPORT int foveate_kernel_block(const char* name, unsigned block[3])
     return 0;
 }
 
-// Runs a grid to its end. args: a pointer to each argument, as for cuLaunchKernel. 0; 1 where there is no such kernel;
-// 2 where the threads of a block do not meet at their barriers.
+// Runs a grid to its end; without one it says whether there is such a kernel. args: a pointer to each argument, as for
+// cuLaunchKernel. 0; 1 where there is no such kernel; 2 where the threads of a block do not meet at their barriers.
 EXPORT int foveate_kernel(const char* name, const unsigned grid[3], void** args)
 {
     using namespace foveate::shim;
     const Kernel* kernel = find(name);
     if (!kernel) return 1;
+    if (!grid) return 0;
     grid_size = {grid[0], grid[1], grid[2]};
     for (unsigned z = 0; z < grid[2]; ++z)
         for (unsigned y = 0; y < grid[1]; ++y)

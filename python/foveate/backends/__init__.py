@@ -3,12 +3,12 @@
 
 import importlib
 
-NAMES = ("opengl",)
+NAMES = ("cuda", "opengl")
 
 
 def executors(names, device):
     """An executor for each of the backends in `names` that lives here."""
-    return {name: importlib.import_module(f"{__name__}.{name}").Executor(device)
+    return {name: importlib.import_module(f"{__name__}.{name}").executor(device)
             for name in NAMES if name in names}
 
 

@@ -137,10 +137,15 @@ def _forget(device):
             del _devices[key]
 
 
-class Executor:
-    """Runs lists on the device that `wanted` names: a UUID, an index, a part of the name; "": the first that fits."""
+def executor(wanted=""):
+    """What runs lists on the device that `wanted` names: a UUID, an index, a part of the name; "": the first."""
+    return Executor(wanted)
 
-    def __init__(self, wanted=""):
+
+class Executor:
+    """Runs lists in a context, in buffers of its own."""
+
+    def __init__(self, wanted):
         self.pipelines_created = 0
         self._device = _device(wanted)
         self.caps, info = self._device.caps, self._device.context.info
