@@ -9,7 +9,7 @@ LANES := spirv cpp python validation asan tsan
 # `make` inside `make test` has been set up already
 READY := $(if $(FOVEATE_READY),:,tools/setup.sh)
 
-.PHONY: help setup demo test test-long bench lint format clean $(addprefix test-,$(LANES))
+.PHONY: help setup demo test test-long bench gpu-check lint format clean $(addprefix test-,$(LANES))
 
 help:                ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -75,6 +75,9 @@ bench:               ## speed against what a user would use instead; time agains
 	@$(PY) -m foveate bench scaling --out docs/measured
 	@$(PY) -m foveate bench quality --out docs/measured >/dev/null
 	@$(PY) tools/measured.py
+
+gpu-check:           ## on a machine with a GPU, no network, < 8 minutes: parity, hand-offs, speed -> docs/measured
+	@tools/gpu_check.sh $(ARGS)
 
 lint:                ## ruff and the rules of the tree
 	@$(READY) test

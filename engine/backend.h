@@ -32,6 +32,8 @@ struct Caps {
     Sync sync = Sync::host;             // how its work is ordered with that of others who share its memory
     std::uint64_t memory_budget = 0;
     std::uint64_t image_bytes_max = 0;  // largest packed image the backend can address
+    std::string shaders;                // "release", or "profile": with their source; empty where there are none
+    std::vector<std::string> profiling; // what the device can tell: timestamps, sources, statistics
 };
 
 // One backend that could be, and every reason against it.
@@ -43,6 +45,7 @@ struct Candidate {
     bool in_place = false;              // reads the caller's memory where it lies
     bool shares = false;                // memory can be opened by other devices, APIs and processes
     Sync sync = Sync::host;             // the best that the device has for those
+    std::vector<std::string> profiling; // what it can tell: timestamps, sources, statistics
 };
 
 class Record : public Counted {};
@@ -63,6 +66,11 @@ public:
     virtual Counters counters() const = 0;
     // What was traced since the last call.
     virtual std::vector<Span> spans() { return {}; }
+    // With trace: what the driver says of every kernel made so far; nothing where it says nothing.
+    virtual std::vector<Kernel> kernels() { return {}; }
+    // Copies so many bytes of the device's memory, traced as "copy": the bandwidth that stages are held against.
+    // False where there is nothing to trace.
+    virtual bool copy(Record&, std::uint64_t) { return false; }
 
     virtual Ref<Record> begin() = 0;
     // Makes the pixels readable: the cpu takes the caller's memory as it is, others may copy.

@@ -5,6 +5,7 @@
 
 #include "engine/cpu/backend.h"
 #include "engine/limits.h"
+#include "engine/range.h"
 #include "engine/run.h"
 #include "engine/stages/plan.h"
 #include "engine/vulkan/backend.h"
@@ -86,6 +87,7 @@ void Engine::close()
 Image Engine::image(std::vector<ImageView> views)
 {
     state_->check_process();
+    const Range range("image");
     return gather_images(std::move(views));
 }
 
@@ -134,6 +136,7 @@ void Engine::settle()
 Pyramid Engine::pyramid(const Image& image, const PyramidSpec& spec)
 {
     state_->check_process();
+    const Range range("pyramid");
     const PyramidPlan plan = plan_pyramid(image, spec);
     Backend& backend = state_->backend(Stage::pyramid);
     Run run(*state_);
@@ -146,6 +149,7 @@ Pyramid Engine::pyramid(const Image& image, const PyramidSpec& spec)
 TileRates Engine::rate_tiles(Sizes sizes, const Image* image, const RateTilesSpec& spec)
 {
     state_->check_process();
+    const Range range("rate");
     const RateTilesPlan plan = plan_rate_tiles(sizes, image, spec);
     Backend& backend = state_->backend(Stage::rate);
     Run run(*state_);
@@ -159,6 +163,7 @@ TileRates Engine::rate_tiles(Sizes sizes, const Image* image, const RateTilesSpe
 Relevance Engine::relevance(const Pyramid& pyramid, const RelevanceSpec& spec, const Relevance* previous)
 {
     state_->check_process();
+    const Range range("relevance");
     RelevancePlan plan = plan_relevance(image_sizes(pyramid.image), spec, previous);
     check_relevance(pyramid, plan);
     Backend& backend = state_->backend(Stage::relevance);
@@ -175,6 +180,7 @@ Relevance Engine::relevance(const Pyramid& pyramid, const RelevanceSpec& spec, c
 Relevance Engine::relevance(const Image& image, const RelevanceSpec& spec, const Relevance* previous)
 {
     state_->check_process();
+    const Range range("relevance");
     RelevancePlan plan = plan_relevance(image_sizes(image), spec, previous);
     Backend& backend = state_->backend(Stage::relevance);
     Run run(*state_);
@@ -196,6 +202,7 @@ Relevance Engine::relevance(const Image& image, const RelevanceSpec& spec, const
 Rates Engine::rate(const Image& image, const RateSpec& spec, const Relevance* relevance, const Rates* previous)
 {
     state_->check_process();
+    const Range range("rate");
     Backend& backend = state_->backend(Stage::rate);
     RatePlan plan = plan_rate(image, spec, previous, relevance != nullptr);
     if (relevance) check_relevance(plan, *relevance);
@@ -214,6 +221,7 @@ Rates Engine::rate(const Image& image, const RateSpec& spec, const Relevance* re
 Layout Engine::layout(Sizes sizes, const LayoutSpec& spec, const Rates* rates)
 {
     state_->check_process();
+    const Range range("layout");
     RateShape shape;
     if (rates) {
         require(std::ranges::equal(sizes, rates->sizes), "layout: rates", "rates of other image sizes",
@@ -236,6 +244,7 @@ Layout Engine::layout(Sizes sizes, const LayoutSpec& spec, const Rates* rates)
 Patches Engine::sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec)
 {
     state_->check_process();
+    const Range range("sample");
     const SamplePlan plan = plan_sample(pyramid, layout, spec);
     Backend& backend = state_->backend(Stage::sample);
     if (pyramid.levels) state_->owner(pyramid.levels);
@@ -253,6 +262,7 @@ Patches Engine::sample(const Pyramid& pyramid, const Layout& layout, const Sampl
 Warped Engine::warp(const Pyramid& pyramid, const WarpSpec& spec)
 {
     state_->check_process();
+    const Range range("warp");
     const WarpPlan plan = plan_warp(pyramid.image, spec, state_->warp_tables);
     check_warp_pyramid(pyramid, spec, plan);
     Backend& backend = state_->backend(Stage::warp);
@@ -266,6 +276,7 @@ Warped Engine::warp(const Pyramid& pyramid, const WarpSpec& spec)
 Warped Engine::warp(const Image& image, const WarpSpec& spec)
 {
     state_->check_process();
+    const Range range("warp");
     const WarpPlan plan = plan_warp(image, spec, state_->warp_tables);
     const PyramidSpec pyramid_spec{.color = spec.color, .levels = plan.level_count};
     const PyramidPlan pyramid_plan = plan_pyramid(image, pyramid_spec);
@@ -283,6 +294,7 @@ Warped Engine::warp(const Image& image, const WarpSpec& spec)
 Ref<Block> Engine::host(const Ref<Block>& block)
 {
     state_->check_process();
+    const Range range("tensor");
     Backend& from = state_->owner(block);
     Run run(*state_);
     Ref<Block> readable = from.tensor(run.on(from), block);
@@ -299,15 +311,6 @@ std::vector<Token> Engine::table(const Layout& layout, const Pyramid* pyramid, c
 }
 
 const Caps& Engine::caps(Stage stage) const { return state_->backend(stage).caps(); }
-
-std::vector<Span> Engine::spans()
-{
-    state_->check_process();
-    std::vector<Span> all;
-    for (auto& [name, backend] : state_->backends)
-        for (Span& span : backend->spans()) all.push_back(std::move(span));
-    return all;
-}
 
 Counters Engine::counters() const
 {

@@ -97,6 +97,8 @@ public:
     const Caps& caps(Stage stage) const;
     Counters counters() const;          // summed over the backends in use
     std::vector<Span> spans();          // with EngineOptions::trace: what devices did since the last call
+    std::vector<Kernel> kernels();      // the same: what their drivers say of each kernel
+    bool copy(std::uint64_t size);      // the same: see Backend::copy
 
     static std::vector<Candidate> candidates();
 

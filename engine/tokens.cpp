@@ -3,6 +3,7 @@
 // recorded without asking the device for what it found.
 #include <algorithm>
 
+#include "engine/range.h"
 #include "engine/run.h"
 #include "engine/stages/plan.h"
 
@@ -58,6 +59,7 @@ Plans plans_of(const Image& image, const TokensSpec& spec, const Tokens* previou
 Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec, const Tokens* previous)
 {
     state_->check_process();
+    const Range range("tokens");
     const Image image = gather_images(std::move(views));
     Plans plans = plans_of(image, spec, previous);
 
@@ -77,27 +79,36 @@ Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec, cons
         plans.rate.previous_codes = run.carry(backend, plans.rate.previous_codes);
         plans.rate.previous_detail = run.carry(backend, plans.rate.previous_detail);
     }
-    Pyramid pyramid = pyramids.pyramid(run.on(pyramids), pyramids.image(run.on(pyramids), image), plans.pyramid);
+    Pyramid pyramid = in_range("pyramid", [&] {
+        return pyramids.pyramid(run.on(pyramids), pyramids.image(run.on(pyramids), image), plans.pyramid);
+    });
     if (plans.weighted) {
         Backend& backend = state_->backend(Stage::relevance);
         const Pyramid from = plans.relevance.luma_elements ? run.carry(backend, pyramid) : pyramid;
-        result.relevance = backend.relevance(run.on(backend), from, plans.relevance);
+        result.relevance =
+            in_range("relevance", [&] { return backend.relevance(run.on(backend), from, plans.relevance); });
     }
     if (plans.rated) {
         Backend& backend = state_->backend(Stage::rate);
         Relevance weights;
         weights.cells = run.carry(backend, result.relevance.cells);
         const Image& read = &backend == &pyramids ? pyramid.image : image;
-        result.rates = backend.rate(run.on(backend), read, plans.weighted ? &weights : nullptr, plans.rate);
+        result.rates = in_range("rate", [&] {
+            return backend.rate(run.on(backend), read, plans.weighted ? &weights : nullptr, plans.rate);
+        });
     }
     Rates rates = result.rates;
     rates.codes = run.carry(layouts, rates.codes);
-    Layout layout = layouts.layout(run.on(layouts), plans.layout, plans.rated ? &rates : nullptr);
+    Layout layout = in_range("layout", [&] {
+        return layouts.layout(run.on(layouts), plans.layout, plans.rated ? &rates : nullptr);
+    });
 
     const Ref<Block> tokens = layouts.tensor(run.on(layouts), layout.tokens);
     pyramid = run.carry(samples, std::move(pyramid));
     layout.tokens = run.carry(samples, layout.tokens);
-    result.patches = samples.sample(run.on(samples), pyramid, layout, plans.sample);
+    result.patches =
+        in_range("sample", [&] { return samples.sample(run.on(samples), pyramid, layout, plans.sample); });
+    const Range last("tensor");     // where what was recorded runs
     result.patches.data = samples.tensor(run.on(samples), result.patches.data);
     run.finish();
     result.table = token_table(reinterpret_cast<const Token*>(tokens->host()), layout, pyramid, spec.sample);

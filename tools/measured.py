@@ -35,10 +35,16 @@ def quality():
     return f"[Quality](docs/measured/quality.md), medians of PSNR:\n\n{chr(10).join(said)}\n\n" if said else ""
 
 
+def gpus():
+    """A link to the page of every GPU that is measured."""
+    found = [(json.loads(path.read_text())["device"], path.stem) for path in sorted(MEASURED.glob("gpu-*.json"))]
+    return ", ".join(f"[{device}](docs/measured/{page}.md)" for device, page in found) or "not measured on a GPU yet"
+
+
 def block():
     scaling = "Time from 0.25 to 64 Mpx: [scaling](docs/measured/scaling.md). "
     there = (MEASURED / "scaling.md").exists()
-    return f"{table()}\n{quality()}{scaling if there else ''}GPU: not measured on a GPU yet.\n"
+    return f"{table()}\n{quality()}{scaling if there else ''}GPU: {gpus()}.\n"
 
 
 def main():

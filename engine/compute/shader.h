@@ -31,6 +31,7 @@ struct Shader {
     std::span<const std::uint32_t> words;
     const char* glsl;               // for OpenGL
     const char* cuda;               // for NVRTC and nvcc
+    std::span<const std::uint32_t> profile_words;  // SPIR-V with its source; empty where the compiler has none
 };
 
 // Every shader of this build; the build generates it.

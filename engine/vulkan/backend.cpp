@@ -7,8 +7,19 @@
 
 namespace foveate::vulkan {
 
+namespace {
+
+Features with_shaders(Features features)
+{
+    features.sources = profile_shaders() || features.sources;
+    return features;
+}
+
+}  // namespace
+
 VulkanBackend::VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget, Features features)
-    : device_(new Device(choose_adapter(device_selector), memory_budget, static_cast<Backend*>(this), features.share)),
+    : device_(new Device(choose_adapter(device_selector), memory_budget, static_cast<Backend*>(this),
+                         with_shaders(features))),
       recorder_(new Recorder(device_, features.trace, features.ahead)),
       programs_(std::make_unique<Programs>(*device_)), semaphores_(std::make_unique<Semaphores>(*recorder_))
 {
@@ -21,6 +32,8 @@ VulkanBackend::VulkanBackend(const std::string& device_selector, std::uint64_t m
     caps_.host_visible = device_->memory.shared();
     caps_.sync = device_->sync();
     caps_.memory_budget = device_->memory.budget();
+    caps_.shaders = device_->features().sources ? "profile" : "release";
+    caps_.profiling = adapter.profiling();
     caps_.image_bytes_max = compute::WINDOWS * compute::WINDOW;
     const VkPhysicalDeviceLimits& device = device_->limits();
     limits_.range = device.maxStorageBufferRange;

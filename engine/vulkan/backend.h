@@ -8,6 +8,7 @@
 //   FOVEATE_VULKAN_STAGING  1: copy as for a discrete GPU even where memory is shared; for tests
 //   FOVEATE_SYNC            host, binary or timeline: how work is ordered with others', at best; for tests
 //   FOVEATE_SUBMIT_PER_PASS 1: every dispatch is a submission of its own, which is what profilers count
+//   FOVEATE_SHADERS         profile: shaders that carry their source, for profilers; else release
 //   FOVEATE_CACHE_DIR       where compiled pipelines are kept; empty: nowhere; unset: the user's cache folder
 #pragma once
 
@@ -22,8 +23,9 @@ std::vector<Candidate> vulkan_candidates();
 
 struct Features {
     bool share = false;                 // every block can be shared with other APIs and processes
-    bool trace = false;                 // spans() says when each dispatch ran
+    bool trace = false;                 // spans() says when each dispatch ran, kernels() what they were compiled to
     bool ahead = false;                 // finish() does not wait, unless it is traced or reads pages of the caller's
+    bool sources = false;               // shaders that carry their source, whatever FOVEATE_SHADERS says
 };
 
 // A backend on the device that the selector names: a UUID in hex, an index, or a part of the device's name in

@@ -126,8 +126,8 @@ PipelineCache::PipelineCache(const Device& device, std::span<const Shader> shade
     : device_(device), shader_hash_(hash(shaders)), folder_(cache_folder())
 {
     if (!folder_.empty()) {
-        // One file per device: machines with two GPUs would otherwise overwrite each other's.
-        path_ = folder_ + "/pipelines-" + device.adapter().uuid + ".bin";
+        // One file per device and set of shaders, which would otherwise overwrite each other's.
+        path_ = folder_ + "/pipelines-" + device.adapter().uuid + (device.features().sources ? "-profile.bin" : ".bin");
         loaded_ = load(path_, shader_hash_, device.adapter().properties);
     }
     VkPipelineCacheCreateInfo info{VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};

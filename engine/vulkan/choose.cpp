@@ -27,7 +27,8 @@ Candidate candidate_of(const Adapter& adapter)
             .software = adapter.software,
             .in_place = adapter.host_alignment > 0 && adapter.unified(),
             .shares = adapter.shares,
-            .sync = adapter.sync};
+            .sync = adapter.sync,
+            .profiling = adapter.profiling()};
 }
 
 // A library that fails is a reason, not an error: the next one may work. Being out of memory or losing the

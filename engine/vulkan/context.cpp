@@ -156,6 +156,17 @@ Adapter adapter_of(const Instance& instance, VkPhysicalDevice device)
         features.pNext = &timeline;
         instance.vk.GetPhysicalDeviceFeatures2(device, &features);
     }
+    adapter.sources_core = version >= VK_API_VERSION_1_3;
+    adapter.sources =
+        adapter.sources_core || has_extension(extensions, VK_KHR_SHADER_NON_SEMANTIC_INFO_EXTENSION_NAME);
+    if (has_extension(extensions, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME)) {
+        VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executable{
+            VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR};
+        VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2};
+        features.pNext = &executable;
+        instance.vk.GetPhysicalDeviceFeatures2(device, &features);
+        adapter.statistics = executable.pipelineExecutableInfo;
+    }
     if (!timeline.timelineSemaphore) adapter.reasons.push_back("needs timelineSemaphore");
 
     if (adapter.usable() && adapter.shares && has_extension(extensions, VK_KHR_EXTERNAL_SEMAPHORE_FD_EXTENSION_NAME)) {
@@ -183,6 +194,15 @@ Adapter adapter_of(const Instance& instance, VkPhysicalDevice device)
 }
 
 }  // namespace
+
+std::vector<std::string> Adapter::profiling() const
+{
+    std::vector<std::string> words;
+    if (timestamp_bits) words.push_back("timestamps");
+    if (sources) words.push_back("sources");
+    if (statistics) words.push_back("statistics");
+    return words;
+}
 
 Instance::Instance(const Library& library)
 {

@@ -59,9 +59,13 @@ struct Adapter {
     bool shares_dedicated = false;                   // and only such as have their memory for themselves
     Sync sync = Sync::host;                          // semaphores of work, as descriptors of files
     std::uint64_t host_alignment = 0;                // of the caller's memory that can be imported; 0: none can
+    bool sources = false;                            // takes shaders that carry their source
+    bool sources_core = false;                       // as 1.3 does; else by VK_KHR_shader_non_semantic_info
+    bool statistics = false;                         // of compiled shaders
     std::vector<std::string> reasons;                // against it; empty: usable
 
     bool usable() const { return reasons.empty(); }
+    std::vector<std::string> profiling() const;      // what it can tell, in words
     // Its memory is the host's.
     bool unified() const
     {

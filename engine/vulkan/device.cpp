@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "engine/vulkan/program.h"
+
 namespace foveate::vulkan {
 
 namespace {
@@ -23,19 +25,24 @@ Sync sync_allowed()
 
 }  // namespace
 
-Device::Device(Choice choice, std::uint64_t memory_budget, const void* owner, bool share)
-    : memory(*this), choice_(std::move(choice)), process_(getpid())
+Device::Device(Choice choice, std::uint64_t memory_budget, const void* owner, Features features)
+    : memory(*this), choice_(std::move(choice)), features_(features), process_(getpid())
 {
-    require(!share || adapter().shares, "Engine: share", adapter().name + ", which cannot",
+    require(!features.share || adapter().shares, "Engine: share", adapter().name + ", which cannot",
             "a device with VK_KHR_external_memory_fd", "Use another device, or leave out share.",
             ErrorKind::unsupported);
-    if (share) sync_ = std::min(adapter().sync, sync_allowed());
-    create(share);
+    const bool built = !shaders().empty() && !shaders()[0].profile_words.empty();
+    require(!features.sources || (built && adapter().sources), "Engine: FOVEATE_SHADERS",
+            "profile on " + adapter().name,
+            "a device with VK_KHR_shader_non_semantic_info, and a build by glslangValidator 12 or later",
+            "Use another device, or unset it.", ErrorKind::unsupported);
+    if (features.share) sync_ = std::min(adapter().sync, sync_allowed());
+    create();
     try {
         vk = device_table(instance().vk, handle_);
         vk.GetDeviceQueue(handle_, adapter().queue_family, 0, &queue_);
         timeline_ = semaphore(Sync::timeline, sync_ == Sync::timeline);
-        memory.open(memory_budget, owner, share);
+        memory.open(memory_budget, owner, features.share);
     } catch (...) {
         timeline_ = {};
         if (vk.DestroyDevice) vk.DestroyDevice(handle_, nullptr);
@@ -50,7 +57,7 @@ Device::~Device()
     vk.DestroyDevice(handle_, nullptr);
 }
 
-void Device::create(bool share)
+void Device::create()
 {
     const float priority = 1.0f;
     VkDeviceQueueCreateInfo queue{VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO};
@@ -62,9 +69,18 @@ void Device::create(bool share)
     timeline.timelineSemaphore = VK_TRUE;
     std::vector<const char*> extensions;
     if (!adapter().timeline_core) extensions.push_back(VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME);
-    if (share) extensions.push_back(VK_KHR_EXTERNAL_MEMORY_FD_EXTENSION_NAME);
+    if (features_.share) extensions.push_back(VK_KHR_EXTERNAL_MEMORY_FD_EXTENSION_NAME);
     if (sync_ != Sync::host) extensions.push_back(VK_KHR_EXTERNAL_SEMAPHORE_FD_EXTENSION_NAME);
     if (adapter().host_alignment) extensions.push_back(VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
+    if (features_.sources && !adapter().sources_core)
+        extensions.push_back(VK_KHR_SHADER_NON_SEMANTIC_INFO_EXTENSION_NAME);
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executable{
+        VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR};
+    executable.pipelineExecutableInfo = VK_TRUE;
+    if (statistics()) {
+        extensions.push_back(VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
+        timeline.pNext = &executable;
+    }
     VkDeviceCreateInfo info{VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO};
     info.pNext = &timeline;
     info.queueCreateInfoCount = 1;
@@ -72,6 +88,16 @@ void Device::create(bool share)
     info.enabledExtensionCount = std::uint32_t(extensions.size());
     info.ppEnabledExtensionNames = extensions.data();
     check(instance().vk.CreateDevice(adapter().handle, &info, nullptr, &handle_), "create the device");
+}
+
+void Device::name(VkObjectType type, std::uint64_t object, const char* text) const
+{
+    if (!instance().debug_utils() || !vk.SetDebugUtilsObjectNameEXT) return;
+    VkDebugUtilsObjectNameInfoEXT named{VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT};
+    named.objectType = type;
+    named.objectHandle = object;
+    named.pObjectName = text;
+    (void)vk.SetDebugUtilsObjectNameEXT.call(handle_, &named);  // past the counting of faults: none is looked at
 }
 
 bool Device::forked() const { return getpid() != process_; }

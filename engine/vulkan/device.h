@@ -7,6 +7,7 @@
 
 #include <mutex>
 
+#include "engine/vulkan/backend.h"
 #include "engine/vulkan/context.h"
 #include "engine/vulkan/error.h"
 #include "engine/vulkan/memory.h"
@@ -55,14 +56,18 @@ struct Point {
 
 class Device : public Counted {
 public:
-    // share: its buffers can be opened by other APIs and processes.
-    Device(Choice choice, std::uint64_t memory_budget, const void* owner, bool share = false);
+    Device(Choice choice, std::uint64_t memory_budget, const void* owner, Features features = {});
     ~Device() override;
 
     VkDevice handle() const { return handle_; }
     const Adapter& adapter() const { return choice_.adapter; }
     const VkPhysicalDeviceLimits& limits() const { return choice_.adapter.properties.limits; }
     const Instance& instance() const { return *choice_.instance; }
+    const Features& features() const { return features_; }
+    // Shaders are compiled so that statistics() of programs has something to say.
+    bool statistics() const { return features_.trace && adapter().statistics; }
+    // What tools show it by. `type` of the object; the text is copied. Nothing comes of a failure.
+    void name(VkObjectType type, std::uint64_t object, const char* text) const;
 
     // In a child of fork() the driver's threads are gone: nothing of the device may be touched, not even
     // destroyed.
@@ -101,10 +106,11 @@ public:
     Memory memory;
 
 private:
-    void create(bool share);
+    void create();
     void last_release() override;
 
     Choice choice_;
+    const Features features_;
     const pid_t process_;
     VkDevice handle_ = VK_NULL_HANDLE;
     VkQueue queue_ = VK_NULL_HANDLE;

@@ -143,6 +143,7 @@ DeviceTable device_table(const InstanceTable& instance, VkDevice device)
         table.name.call = reinterpret_cast<PFN_vk##name>(instance.GetDeviceProcAddr(device, "vk" #name "KHR"));
     VULKAN_DEVICE_FUNCTIONS(X)
     VULKAN_SHARE_DEVICE_FUNCTIONS(X)
+    VULKAN_STATISTICS_DEVICE_FUNCTIONS(X)
     VULKAN_DEBUG_DEVICE_FUNCTIONS(X)
 #undef X
 #define X(name)                                                                                              \

@@ -46,6 +46,9 @@ namespace foveate::vulkan {
     X(CmdPipelineBarrier) X(CmdCopyBuffer)                                                                   \
     X(CreateQueryPool) X(DestroyQueryPool) X(CmdResetQueryPool) X(CmdWriteTimestamp) X(GetQueryPoolResults)
 
+#define VULKAN_STATISTICS_DEVICE_FUNCTIONS(X)                                                                \
+    X(GetPipelineExecutablePropertiesKHR) X(GetPipelineExecutableStatisticsKHR)
+
 #define VULKAN_SHARE_DEVICE_FUNCTIONS(X) X(GetMemoryHostPointerPropertiesEXT) X(GetMemoryFdKHR)                    \
     X(GetSemaphoreFdKHR) X(ImportSemaphoreFdKHR)
 
@@ -81,6 +84,7 @@ struct InstanceTable {
 struct DeviceTable {
     VULKAN_DEVICE_FUNCTIONS(X)
     VULKAN_SHARE_DEVICE_FUNCTIONS(X)  // null without their extensions
+    VULKAN_STATISTICS_DEVICE_FUNCTIONS(X)  // null without VK_KHR_pipeline_executable_properties
     VULKAN_DEBUG_DEVICE_FUNCTIONS(X)
 };
 #undef X

@@ -136,6 +136,7 @@ Ref<Buffer> Memory::acquire(Use use, std::uint64_t size)
 Ref<Buffer> Memory::handed_out(Buffer* buffer, std::uint64_t size)
 {
     buffer->size_ = size;
+    buffer->named_ = false;
     buffer->owner_ = owner_;
     buffer->written_ = 0;
     device_.retain();

@@ -40,6 +40,8 @@ public:
     bool borrowed() const { return !allocation_size_; }  // pages of the caller's
     // The device writes to it until it has done what it was given with this value.
     void set_written(std::uint64_t value) { written_ = value; }
+    // Once after it was handed out: who asks first names it.
+    bool unnamed() const { return !named_.exchange(true); }
 
 private:
     friend class Memory;
@@ -52,6 +54,7 @@ private:
     bool lent_ = false, dedicated_ = false;
     std::atomic<bool> foreign_{false};
     std::atomic<std::uint64_t> written_{0};
+    mutable std::atomic<bool> named_{false};
     VkBuffer handle_ = VK_NULL_HANDLE;
     VkDeviceMemory memory_ = VK_NULL_HANDLE;
     std::byte* host_ = nullptr;

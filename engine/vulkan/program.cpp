@@ -28,6 +28,7 @@ Program::Program(const Device& device, const Shader& shader, std::uint32_t windo
     for (const compute::Slot& slot : reflection.slots)
         bindings.push_back(
             {slot.binding, VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 1, VK_SHADER_STAGE_COMPUTE_BIT, nullptr});
+    for (const compute::Slot& slot : reflection.slots) labels_.push_back(std::string(name()) + "." + slot.name);
     VkDescriptorSetLayoutCreateInfo set{VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO};
     set.bindingCount = std::uint32_t(bindings.size());
     set.pBindings = bindings.data();
@@ -51,6 +52,7 @@ Program::Program(const Device& device, const Shader& shader, std::uint32_t windo
     const auto module = device.own<VkShaderModule>(
         device.vk.CreateShaderModule, device.vk.DestroyShaderModule, code, "create a shader module");
     VkComputePipelineCreateInfo info{VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO};
+    if (device.statistics()) info.flags = VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR;
     info.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
     info.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;
     info.stage.module = module.get();
@@ -63,13 +65,7 @@ Program::Program(const Device& device, const Shader& shader, std::uint32_t windo
     check(device.vk.CreateComputePipelines(device.handle(), cache, 1, &info, nullptr, &pipeline),
           "create a pipeline");
     pipeline_ = Owned<VkPipeline>(device.handle(), device.vk.DestroyPipeline.call, pipeline);
-    if (device.instance().debug_utils() && device.vk.SetDebugUtilsObjectNameEXT) {
-        VkDebugUtilsObjectNameInfoEXT named{VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT};
-        named.objectType = VK_OBJECT_TYPE_PIPELINE;
-        named.objectHandle = std::uint64_t(pipeline);
-        named.pObjectName = shader.name;
-        (void)device.vk.SetDebugUtilsObjectNameEXT(device.handle(), &named);  // only for those who look
-    }
+    device.name(VK_OBJECT_TYPE_PIPELINE, std::uint64_t(pipeline), shader.name);
 }
 
 const Program& Programs::get(const char* name, std::uint32_t windows)
@@ -77,7 +73,7 @@ const Program& Programs::get(const char* name, std::uint32_t windows)
     const std::lock_guard lock(mutex_);
     for (const auto& program : made_)
         if (std::strcmp(program->name(), name) == 0 && program->windows() == windows) return *program;
-    for (const Shader& shader : shaders()) {
+    for (const Shader& shader : shaders_) {
         if (std::strcmp(shader.name, name) != 0) continue;
         made_.push_back(std::make_unique<Program>(device_, shader, windows, cache_.handle()));
         ++count_;

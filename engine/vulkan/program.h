@@ -11,12 +11,18 @@
 #include <vector>
 
 #include "engine/compute/shader.h"
+#include "engine/trace.h"
 #include "engine/vulkan/device.h"
 
 namespace foveate::vulkan {
 
 using compute::Shader;
 using compute::shaders;
+
+// Those that a device runs: `words` are what its features ask for.
+std::vector<Shader> shaders_for(const Device& device);
+// FOVEATE_SHADERS asks for sources.
+bool profile_shaders();
 
 class Program final : public compute::Program {
 public:
@@ -25,8 +31,13 @@ public:
     VkDescriptorSetLayout set_layout() const { return set_layout_.get(); }
     VkPipelineLayout layout() const { return layout_.get(); }
     VkPipeline pipeline() const { return pipeline_.get(); }
+    // What tools call the buffer in this slot: the shader's name, the block's.
+    const char* label(std::size_t slot) const { return labels_[slot].c_str(); }
+    // What the driver says of it, where the device captures statistics; appended.
+    void add_statistics(const Device& device, std::vector<Kernel>& kernels) const;
 
 private:
+    std::vector<std::string> labels_;
     Owned<VkDescriptorSetLayout> set_layout_;
     Owned<VkPipelineLayout> layout_;
     Owned<VkPipeline> pipeline_;
@@ -52,16 +63,22 @@ private:
 // The programs of a backend. Safe from any thread.
 class Programs {
 public:
-    explicit Programs(const Device& device) : device_(device), cache_(device, shaders()) {}
+    explicit Programs(const Device& device)
+        : device_(device), shaders_(shaders_for(device)), cache_(device, shaders_)
+    {
+    }
 
     // `windows`: 1, or all; made now where it is the first time.
     const Program& get(const char* name, std::uint32_t windows);
     std::uint64_t count() const { return count_; }
+    // Of every program made so far.
+    std::vector<Kernel> kernels();
     // Puts what was made since the last time into the cache on disk.
     void save();
 
 private:
     const Device& device_;
+    const std::vector<Shader> shaders_;
     PipelineCache cache_;
     std::mutex mutex_;
     std::vector<std::unique_ptr<Program>> made_;

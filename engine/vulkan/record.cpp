@@ -193,6 +193,8 @@ void VulkanRecord::write_set(VkDescriptorSet set, const Program& program,
         require(found, std::string("Engine: shader ") + program.name(), "the block " + slots[i].name,
                 "one that its stage binds", "Build foveate again.", ErrorKind::device);
         const Buffer& buffer = found->buffer ? static_cast<const Buffer&>(*found->buffer) : recorder_->dummy();
+        if (found->buffer && buffer.unnamed())
+            device().name(VK_OBJECT_TYPE_BUFFER, std::uint64_t(buffer.handle()), program.label(i));
         const std::uint64_t offset = found->buffer ? found->offset : 0;
         // Shaders see whole words; a buffer's capacity is whole pages.
         const std::uint64_t whole = std::max<std::uint64_t>((buffer.size() + 3) / 4 * 4, 4);
@@ -206,6 +208,36 @@ void VulkanRecord::write_set(VkDescriptorSet set, const Program& program,
     device().vk.UpdateDescriptorSets(device().handle(), std::uint32_t(sets.size()), sets.data(), 0, nullptr);
 }
 
+// In a label, and between two times where the recording is traced.
+template <class Work>
+void VulkanRecord::traced(const char* name, Work&& work)
+{
+    const DeviceTable& vk = device().vk;
+    const VkCommandBuffer commands = this->commands();
+    const bool labelled = device().instance().debug_utils() && vk.CmdBeginDebugUtilsLabelEXT;
+    if (labelled) {
+        VkDebugUtilsLabelEXT label{VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT};
+        label.pLabelName = name;
+        vk.CmdBeginDebugUtilsLabelEXT(commands, &label);
+    }
+    // Both when all before is done: dispatches that overlap are told apart by which of them ends when.
+    Recording& recording = *recording_;
+    const VkQueryPool times = recording.timed.size() < TIMED ? recording.times.get() : VK_NULL_HANDLE;
+    const auto query = std::uint32_t(2 * recording.timed.size());
+    if (times) vk.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, times, query);
+    work();
+    if (times) {
+        vk.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, times, query + 1);
+        recording.timed.push_back(name);
+    }
+    if (labelled && vk.CmdEndDebugUtilsLabelEXT) vk.CmdEndDebugUtilsLabelEXT(commands);
+}
+
+void VulkanRecord::copy_traced(const char* name, const Buffer& from, const Buffer& to, std::uint64_t size)
+{
+    traced(name, [&] { copy(from, to, size); });
+}
+
 void VulkanRecord::dispatch(const compute::Program& which, std::span<const std::byte> params,
                             std::span<const Binding> bindings, const Groups& groups)
 {
@@ -217,29 +249,15 @@ void VulkanRecord::dispatch(const compute::Program& which, std::span<const std::
     const VkCommandBuffer commands = this->commands();
     const VkDescriptorSet set = descriptor_set(program);
     write_set(set, program, bindings);
-    const bool labelled = device().instance().debug_utils() && vk.CmdBeginDebugUtilsLabelEXT;
-    if (labelled) {
-        VkDebugUtilsLabelEXT label{VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT};
-        label.pLabelName = program.name();
-        vk.CmdBeginDebugUtilsLabelEXT(commands, &label);
-    }
-    vk.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program.pipeline());
-    vk.CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program.layout(), 0, 1, &set, 0,
-                             nullptr);
-    if (!params.empty())
-        vk.CmdPushConstants(commands, program.layout(), VK_SHADER_STAGE_COMPUTE_BIT, 0,
-                            std::uint32_t(params.size()), params.data());
-    // Both when all before is done: dispatches that overlap are told apart by which of them ends when.
-    Recording& recording = *recording_;
-    const VkQueryPool times = recording.timed.size() < TIMED ? recording.times.get() : VK_NULL_HANDLE;
-    const auto query = std::uint32_t(2 * recording.timed.size());
-    if (times) vk.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, times, query);
-    vk.CmdDispatch(commands, groups[0], groups[1], groups[2]);
-    if (times) {
-        vk.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, times, query + 1);
-        recording.timed.push_back(program.name());
-    }
-    if (labelled && vk.CmdEndDebugUtilsLabelEXT) vk.CmdEndDebugUtilsLabelEXT(commands);
+    traced(program.name(), [&] {
+        vk.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program.pipeline());
+        vk.CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program.layout(), 0, 1, &set, 0,
+                                 nullptr);
+        if (!params.empty())
+            vk.CmdPushConstants(commands, program.layout(), VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                                std::uint32_t(params.size()), params.data());
+        vk.CmdDispatch(commands, groups[0], groups[1], groups[2]);
+    });
     written_ |= COMPUTE;
     if (!recorder_->submit_per_pass()) return;
     const std::vector<Ref<Block>> held = held_;  // what follows still uses them

@@ -73,6 +73,7 @@ public:
     std::vector<Span> spans();
     bool ahead() const { return ahead_ && !trace_; }  // the times of a run are told when it ends
     bool submit_per_pass() const { return submit_per_pass_; }
+    bool traces() const { return trace_; }
 
     std::atomic<std::uint64_t> records{0}, spans_dropped{0};
 
@@ -114,6 +115,8 @@ public:
     void begin_stage() override;
     void dispatch(const compute::Program& program, std::span<const std::byte> params,
                   std::span<const Binding> bindings, const Groups& groups) override;
+    // A copy that shows in the trace.
+    void copy_traced(const char* name, const Buffer& from, const Buffer& to, std::uint64_t size);
     // Ends the recording, runs it and waits, unless the host runs ahead. Nothing recorded: nothing done.
     void finish();
 
@@ -121,6 +124,8 @@ private:
     VkCommandBuffer commands();
     void copy(const Buffer& from, const Buffer& to, std::uint64_t size);
     void stage_barrier(std::uint32_t from, std::uint32_t to);
+    template <class Work>
+    void traced(const char* name, Work&& work);
     void own_barrier(const Buffer& buffer, bool take);
     std::uint64_t run(std::vector<Ref<Buffer>> shared);
     VkDescriptorSet descriptor_set(const Program& program);

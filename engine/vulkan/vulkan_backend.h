@@ -19,6 +19,8 @@ public:
     const Caps& caps() const override { return caps_; }
     Counters counters() const override;
     std::vector<Span> spans() override { return recorder_->spans(); }
+    std::vector<Kernel> kernels() override;
+    bool copy(Record& record, std::uint64_t size) override;
     Ref<Record> begin() override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> empty(std::uint64_t size) override;

@@ -64,6 +64,7 @@ MakeBackend executed_by(nb::object executor);
 nb::dict candidate_table(const Candidate& candidate);
 
 void bind_share(nb::class_<Engine>& engine);
+void bind_trace(nb::class_<Engine>& engine);
 void bind_warp(nb::module_& module, nb::class_<Engine>& engine);
 void bind_source(nb::module_& module);
 void bind_array(nb::module_& module);

@@ -59,6 +59,8 @@ nb::dict caps_of(const Engine& engine, std::uint32_t stage)
     table["sync"] = SYNC_NAMES[std::uint32_t(caps.sync)];
     table["memory_budget"] = caps.memory_budget;
     table["image_bytes_max"] = caps.image_bytes_max;
+    table["shaders"] = caps.shaders;
+    table["profiling"] = caps.profiling;
     return table;
 }
 
@@ -346,6 +348,7 @@ void bind_engine(nb::module_& module)
         .def("counters", counters_of)
         .def("spans", spans_of);
     bind_share(base);
+    bind_trace(base);
     bind_warp(module, base);
     nb::class_<UnlockedEngine, Engine>(module, "Engine")
         .def("__init__", make_engine, nb::arg("backend"), nb::arg("device"), nb::arg("memory_budget"),

@@ -89,6 +89,7 @@ nb::dict candidate_table(const Candidate& candidate)
     table["in_place"] = candidate.in_place;
     table["shares"] = candidate.shares;
     table["sync"] = SYNC_NAMES[std::uint32_t(candidate.sync)];
+    table["profiling"] = candidate.profiling;
     table["usable"] = candidate.usable;
     table["reasons"] = candidate.reasons;
     return table;

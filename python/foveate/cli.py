@@ -79,12 +79,13 @@ def info(as_json: Json = False):
     out.print(f"[bold]foveate {found['version']}[/bold]   Python {found['python']}, NumPy {found['numpy']}, "
               f"{found['machine']}, {found['cores']} cores, {found['isa']}")
     out.print()
-    table = plain_table("backend", "device", "usable", "memory", "why not")
+    table = plain_table("backend", "device", "usable", "memory", "profiling", "why not")
     for candidate in found["candidates"]:
         usable = Text("yes", "green") if candidate["usable"] else Text("no", "yellow")
         memory = "arrays in place" if candidate["in_place"] else "copied"
         memory += f", shared by descriptors, sync by {candidate['sync']}" if candidate["shares"] else ""
         table.add_row(candidate["backend"], Text(candidate["device"]), usable, memory,
+                      ", ".join(candidate.get("profiling", ())),
                       Text("\n".join(candidate["reasons"]), "dim"))
     out.print(table)
 
@@ -225,7 +226,16 @@ def profile(
                         for name, (value, form) in enumerate(cells)))
     out.print(table)
     out.print(f"[dim]medians of {rounds} rounds on {result['backend']}, {result['device']}; MB: what a stage must read "
-              f"and write; the host copies {result['copy_gb_s']:.1f} GB/s[/dim]")
+              f"and write; the host copies {result['copy_gb_s']:.1f} GB/s"
+              + (f", the device {result['device_copy_gb_s']:.1f}" if result["device_copy_gb_s"] else "") + "[/dim]")
+    if result["kernels"]:
+        table = plain_table("kernel", ">windows", ">subgroup", "statistics")
+        for kernel in result["kernels"]:
+            table.add_row(kernel["kernel"], str(kernel["windows"]), str(kernel["subgroup_size"]),
+                          Text(profiling.told(kernel)))
+        out.print(table)
+    elif result["shaders"]:
+        out.print("[dim]statistics of kernels: not offered by this driver[/dim]")
     if os.environ.get("FOVEATE_SUBMIT_PER_PASS") == "1":
         for number, names in profiling.submits(result):
             out.print(f"[dim]submit {number}: {names}[/dim]")

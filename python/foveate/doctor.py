@@ -20,7 +20,8 @@ def info():
     Returns:
         dict with version, python, numpy, machine, cores, isa, and candidates: a list of dicts with
         backend, device, uuid, driver, software, in_place (reads arrays where they lie), shares (memory that
-        others open), sync (how its work is ordered with theirs: "timeline", "binary" or "host"), usable and reasons.
+        others open), sync (how its work is ordered with theirs: "timeline", "binary" or "host"), profiling (what it
+        can tell: timestamps, sources, statistics), usable and reasons.
 
     Example:
         >>> "cpu" in [candidate["backend"] for candidate in foveate.info()["candidates"]]

@@ -121,7 +121,7 @@ class Engine(Sharing):
     @property
     def caps(self) -> dict:
         """The backend of the sample stage: backend, device, uuid, driver, isa, software, host_visible,
-        sync, memory_budget, image_bytes_max.
+        sync, memory_budget, image_bytes_max, shaders (release or profile), profiling (what the device can tell).
         """
         return self._open().caps(SAMPLE)
 

@@ -11,6 +11,9 @@ from .engine import Engine
 from .error import require
 
 WARM = 3                    # rounds before those that count: pipelines, pools, caches
+COPIED = 1 << 26            # bytes, more than a cache holds
+COPIES = 5                  # that are measured, after WARM of them
+TOLD = ("register", "vgpr", "sgpr", "occupan", "spill", "stack", "scratch", "shared", "local")  # shown
 
 
 def steps(engine, pixels, *, model, budget, gaze):
@@ -35,6 +38,17 @@ def steps(engine, pixels, *, model, budget, gaze):
     ]
 
 
+def device_copy(engine) -> float | None:
+    """Bytes read and written each second by a copy in the device's own memory; None where it tells no time."""
+    core, taken = engine._open(), []
+    for _ in range(WARM + COPIES):
+        engine.spans()
+        if not core.copy(COPIED):
+            return None
+        taken += [span.end_ns - span.begin_ns for span in engine.spans() if span.name == "copy"]
+    return 2 * COPIED / statistics.median(taken[WARM:]) * 1e9 if taken else None
+
+
 def profile(pixels, *, backend="auto", device=None, model="qwen2.5-vl", budget=273, gaze=(0.5, 0.5), rounds=20) -> dict:
     """Times the stages one by one, then all of them in one call.
 
@@ -45,7 +59,8 @@ def profile(pixels, *, backend="auto", device=None, model="qwen2.5-vl", budget=2
         rounds: that are measured, 1..1000.
 
     Returns:
-        dict: backend, device, copy_gb_s, rows and, of the last round, events (host and device, ns) and submits.
+        dict: backend, device, shaders, copy_gb_s and device_copy_gb_s, rows, kernels (what the driver says of each, or
+        None) and, of the last round, events (host and device, ns) and submits.
     """
     require(isinstance(rounds, int) and 1 <= rounds <= 1000, "profile: rounds", rounds, "1..1000")
     engine = Engine(backend, device=device, trace=True)
@@ -66,7 +81,7 @@ def profile(pixels, *, backend="auto", device=None, model="qwen2.5-vl", budget=2
                 host.setdefault(stage, []).append((end - begin) / 1e6)
                 busy.setdefault(stage, []).append(sum(span.end_ns - span.begin_ns for span in spans) / 1e6)
     caps, rows = engine.caps, []
-    bandwidth = copy_bandwidth()
+    bandwidth, on_device = copy_bandwidth(), device_copy(engine)
     for stage, _, moved in stages:
         milliseconds, device_ms = statistics.median(host[stage]), statistics.median(busy[stage])
         count = moved(made) if moved else None
@@ -74,13 +89,21 @@ def profile(pixels, *, backend="auto", device=None, model="qwen2.5-vl", budget=2
                "dispatches": len(events[[event["stage"] for event in events].index(stage)]["device"])}
         if count is not None:
             rate = count / (device_ms or milliseconds) * 1e3
-            row |= {"bytes": count, "gb_s": rate / 1e9,
-                    "of_copy": rate / bandwidth if caps["software"] else None}
+            held = on_device if device_ms else bandwidth if caps["software"] else None
+            row |= {"bytes": count, "gb_s": rate / 1e9, "of_copy": rate / held if held else None}
         rows.append(row)
     dropped = engine.stats["spans_dropped"]
+    kernels = engine._open().kernels() if "statistics" in caps.get("profiling", ()) else None
     engine.close()
-    return {"backend": caps["backend"], "device": caps["device"], "rounds": rounds, "copy_gb_s": bandwidth / 1e9,
-            "rows": rows, "events": events, "spans_dropped": dropped}
+    return {"backend": caps["backend"], "device": caps["device"], "shaders": caps.get("shaders", ""), "rounds": rounds,
+            "copy_gb_s": bandwidth / 1e9, "device_copy_gb_s": on_device and on_device / 1e9, "rows": rows,
+            "kernels": kernels, "events": events, "spans_dropped": dropped}
+
+
+def told(kernel) -> str:
+    """What of a kernel's statistics says how many of it run at once: registers, memory of its own, spills."""
+    return ", ".join(f"{name} {value:g}" for name, value in kernel["statistics"].items()
+                     if any(word in name.lower() for word in TOLD))
 
 
 def submits(result) -> list[tuple[int, str]]:

@@ -193,6 +193,30 @@ void cache()
     setenv("FOVEATE_CACHE_DIR", restore.c_str(), 1);
 }
 
+// Both sets are of the same shaders, and one of them has their text.
+void sources()
+{
+    const auto holds = [](std::span<const std::uint32_t> words, std::string_view text) {
+        const std::string_view bytes(reinterpret_cast<const char*>(words.data()), words.size_bytes());
+        return bytes.find(text) != bytes.npos;
+    };
+    for (const vulkan::Shader& shader : vulkan::shaders()) {
+        for (const char* text : {"NonSemantic.Shader.DebugInfo.100", "void main()", "shared/api.h"}) {
+            check(holds(shader.profile_words, text), std::string(shader.name) + ": with its source: " + text);
+            check(!holds(shader.words, text), std::string(shader.name) + ": without its source: " + text);
+        }
+        check(!holds(shader.profile_words, "/shaders/"), std::string(shader.name) + ": no path of a machine");
+        const compute::Reflection plain = compute::reflect(shader.words, shader.name);
+        const compute::Reflection with = compute::reflect(shader.profile_words, shader.name);
+        check(plain.params_size == with.params_size && plain.local == with.local &&
+                  std::equal(plain.slots.begin(), plain.slots.end(), with.slots.begin(), with.slots.end(),
+                             [](const compute::Slot& a, const compute::Slot& b) {
+                                 return a.name == b.name && a.binding == b.binding;
+                             }),
+              std::string(shader.name) + ": the same buffers and parameters");
+    }
+}
+
 // Run alone, with VULKAN_CANARY=1 and under a validation layer: a planted hazard and a planted leak must be
 // seen, or "no messages" elsewhere means nothing.
 void canaries()
@@ -250,6 +274,7 @@ try {
         forking();
     }
     cache();
+    sources();
     return report("vulkan_plumbing");
 } catch (const Error& error) {
     check(false, error.what());

@@ -51,7 +51,7 @@ def _described(context):
         reasons.append(f"{blocks} storage blocks in a shader, needs {BINDINGS}")
     return {"backend": "opengl", "device": renderer, "uuid": found[0], "driver": context.info["GL_VERSION"],
             "software": any(name in renderer for name in SOFTWARE), "in_place": False, "shares": False, "sync": "host",
-            "usable": not reasons, "reasons": reasons}
+            "profiling": [], "usable": not reasons, "reasons": reasons}
 
 
 def candidates():
@@ -62,7 +62,8 @@ def candidates():
 
 def _candidates():
     nothing = {"backend": "opengl", "device": "no device", "uuid": "", "driver": "", "software": False,
-               "in_place": False, "shares": False, "sync": "host", "usable": False}
+               "in_place": False, "shares": False, "sync": "host", "profiling": [],
+               "usable": False}
     try:
         moderngl = _moderngl()
     except UnsupportedError as lacking:
