@@ -302,12 +302,16 @@ Ref<Block> Engine::host(const Ref<Block>& block)
     return readable;
 }
 
-std::vector<Token> Engine::table(const Layout& layout, const Pyramid* pyramid, const SampleSpec* spec)
+TokenTable Engine::table(const Layout& layout, const Pyramid* pyramid, const SampleSpec* spec)
 {
-    const Ref<Block> rows = host(layout.tokens);
-    const Token* tokens = reinterpret_cast<const Token*>(rows->host());
-    if (pyramid && spec) return token_table(tokens, layout, *pyramid, *spec);
-    return {tokens, tokens + std::size_t(layout.image_count) * layout.rows};
+    TokenTable table;
+    table.layout = layout;
+    table.layout.tokens = host(layout.tokens);
+    if (!pyramid || !spec) return table;
+    table.pyramid.table = pyramid->table;
+    table.pyramid.level_count = pyramid->level_count;
+    table.sample = *spec;
+    return table;
 }
 
 const Caps& Engine::caps(Stage stage) const { return state_->backend(stage).caps(); }

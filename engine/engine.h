@@ -40,9 +40,18 @@ struct EngineOptions {
     std::string isa;                    // cpu: an instruction set by name, for tests; empty: the best there is
 };
 
+// The rows of a layout, image_count * rows of them, for the host to read when it needs them.
+struct TokenTable {
+    Layout layout;                      // whose tokens the host can read
+    Pyramid pyramid;                    // without its memory; empty: each row is of no level
+    SampleSpec sample;
+
+    std::vector<Token> tokens() const;  // waits, where the device is not done
+};
+
 struct Tokens {
     Patches patches;                    // readable by the host
-    std::vector<Token> table;           // image_count * rows
+    TokenTable table;
     Relevance relevance;                // empty where the layout is of another kind
     Rates rates;
 };
@@ -92,7 +101,7 @@ public:
     // A block as the host reads it: itself, or a copy.
     Ref<Block> host(const Ref<Block>& block);
     // The rows of a layout; with a pyramid and a sample spec, the level each row is read from as well.
-    std::vector<Token> table(const Layout& layout, const Pyramid* pyramid, const SampleSpec* spec);
+    TokenTable table(const Layout& layout, const Pyramid* pyramid, const SampleSpec* spec);
 
     const Caps& caps(Stage stage) const;
     Counters counters() const;          // summed over the backends in use

@@ -56,6 +56,13 @@ Plans plans_of(const Image& image, const TokensSpec& spec, const Tokens* previou
 
 }  // namespace
 
+std::vector<Token> TokenTable::tokens() const
+{
+    const Token* rows = reinterpret_cast<const Token*>(layout.tokens->host());
+    if (!pyramid.table.empty()) return token_table(rows, layout, pyramid, sample);
+    return {rows, rows + std::size_t(layout.image_count) * layout.rows};
+}
+
 Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec, const Tokens* previous)
 {
     state_->check_process();
@@ -103,7 +110,11 @@ Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec, cons
         return layouts.layout(run.on(layouts), plans.layout, plans.rated ? &rates : nullptr);
     });
 
-    const Ref<Block> tokens = layouts.tensor(run.on(layouts), layout.tokens);
+    result.table.layout = layout;
+    result.table.layout.tokens = layouts.tensor(run.on(layouts), layout.tokens);
+    result.table.pyramid.table = pyramid.table;
+    result.table.pyramid.level_count = pyramid.level_count;
+    result.table.sample = spec.sample;
     pyramid = run.carry(samples, std::move(pyramid));
     layout.tokens = run.carry(samples, layout.tokens);
     result.patches =
@@ -111,7 +122,6 @@ Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec, cons
     const Range last("tensor");     // where what was recorded runs
     result.patches.data = samples.tensor(run.on(samples), result.patches.data);
     run.finish();
-    result.table = token_table(reinterpret_cast<const Token*>(tokens->host()), layout, pyramid, spec.sample);
     return result;
 }
 

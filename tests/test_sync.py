@@ -66,6 +66,30 @@ def test_results_are_there_when_they_are_read(running, cpu):
     assert engine.tokens(picture, **OPTIONS).numpy().tobytes() == expected
 
 
+def test_nothing_waits_until_it_is_read(running, cpu):
+    engine, picture = running(), random_image(5, 100, 130)
+    frame = engine.empty(picture.shape)
+    frame.numpy()[:] = picture
+    engine.tokens(frame, **OPTIONS)
+    engine.settle()
+    waits = engine.stats["host_waits"]
+    tokens = engine.tokens(frame, **OPTIONS)
+    pyramid = engine.pyramid(frame)
+    layout = engine.layout(pyramid, budget=200, gaze=(0.3, 0.6), kind="rings", model="vit16")
+    joined = engine.tensor(engine.sample(pyramid, layout, model="vit16"), layout)
+    if engine.caps["sync"] != "host":
+        with engine.share(tokens.patches) as shared:
+            assert shared.point.value > 0
+    assert engine.stats["host_waits"] == waits
+    expected = cpu.tokens(picture, **OPTIONS)
+    assert tokens.table.tobytes() == expected.table.tobytes()
+    assert tokens.table is tokens.table
+    assert engine.stats["host_waits"] == waits + 1
+    assert tokens.numpy().tobytes() == expected.numpy().tobytes()
+    assert engine.stats["host_waits"] == waits + 1      # they were made in one run
+    assert joined.center_px.shape == (1, 200, 2) and joined.valid.any()
+
+
 @pytest.mark.parametrize("allowed", TIERS[:2])
 def test_between_engines(running, cpu, monkeypatch, allowed):
     monkeypatch.setenv("FOVEATE_SYNC", allowed)
@@ -141,7 +165,7 @@ def test_who_cannot(cpu):
 # The child must not wait for a device that it does not have.
 def test_read_in_a_child(driver, running):
     engine = running()
-    frame = engine.empty((1500, 2000, 3))
+    frame = engine.empty((600, 900, 3))
     engine.tokens(frame, **OPTIONS)
     level = engine.pyramid(frame).level(1)
     child = os.fork()

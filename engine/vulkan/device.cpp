@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "engine/limits.h"
 #include "engine/vulkan/program.h"
 
 namespace foveate::vulkan {
@@ -148,7 +149,7 @@ VkResult Device::wait(std::uint64_t value, std::uint64_t wait_ns)
     info.semaphoreCount = 1;
     info.pSemaphores = &semaphore;
     info.pValues = &value;
-    const VkResult result = vk.WaitSemaphores(handle_, &info, wait_ns);
+    const VkResult result = vk.WaitSemaphores(handle_, &info, std::min(wait_ns, limits::WAIT_NS));
     if (result == VK_ERROR_DEVICE_LOST) lost_ = true;
     if (result != VK_SUCCESS) return result;
     for (std::uint64_t seen = reached_; seen < value && !reached_.compare_exchange_weak(seen, value);) {}

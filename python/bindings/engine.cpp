@@ -36,8 +36,10 @@ std::vector<ImageView> views_of(const nb::list& sources)
     return views;
 }
 
-nb::object table_of(std::span<const Token> tokens)
+// Bytes of Positions, when the device is done with them.
+nb::object positions_of(const TokenTable& table)
 {
+    const std::vector<Token> tokens = unlocked([&] { return table.tokens(); });
     const auto size = Py_ssize_t(tokens.size() * sizeof(Position));
     nb::object bytes = nb::steal(PyByteArray_FromStringAndSize(nullptr, size));
     if (!bytes.is_valid()) throw nb::python_error();
@@ -195,13 +197,12 @@ dlpack::Array level_array(Engine& engine, const HeldPyramid& held, std::uint32_t
 }
 
 // patches: those sampled by this layout, so that the levels are known too; or None.
-nb::object layout_table(Engine& engine, const Layout& layout, const HeldPatches* patches)
+TokenTable layout_table(Engine& engine, const Layout& layout, const HeldPatches* patches)
 {
-    const std::vector<Token> rows = unlocked([&] {
+    return unlocked([&] {
         return patches ? engine.table(layout, &patches->pyramid, &patches->spec)
                        : engine.table(layout, nullptr, nullptr);
     });
-    return table_of(rows);
 }
 
 dlpack::Array patches_array(Engine& engine, const HeldPatches& held, std::vector<std::int64_t> shape)
@@ -236,7 +237,7 @@ nb::tuple make_tokens(Engine& engine, const nb::list& sources, const PyramidSpec
     HeldPatches held{std::move(tokens.patches), {}, sample};
     nb::object weights = tokens.relevance.cells ? nb::cast(std::move(tokens.relevance)) : nb::none();
     nb::object rates = tokens.rates.codes ? nb::cast(std::move(tokens.rates)) : nb::none();
-    return nb::make_tuple(nb::cast(std::move(held)), table_of(tokens.table), weights, rates);
+    return nb::make_tuple(nb::cast(std::move(held)), nb::cast(std::move(tokens.table)), weights, rates);
 }
 
 nb::list sizes_of(const std::vector<std::array<std::uint32_t, 2>>& sizes)
@@ -301,6 +302,7 @@ void bind_values(nb::module_& module)
         .def_ro("cell", &Layout::cell)
         .def_prop_ro("sizes", [](const Layout& self) { return sizes_of(self.sizes); });
 
+    nb::class_<TokenTable>(module, "Table").def("positions", positions_of);
     nb::class_<HeldPatches>(module, "Patches")
         .def_prop_ro("image_count", [](const HeldPatches& self) { return self.value.image_count; })
         .def_prop_ro("rows", [](const HeldPatches& self) { return self.value.rows; });

@@ -3,7 +3,7 @@
 
 import atexit
 import threading
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from . import budget as budgeting
 from . import default
@@ -286,7 +286,7 @@ class Engine(Sharing):
         made, table, *kept = core.tokens(sources, _pyramid_spec(edge, color, None), weights, split, rows, options,
                                          *before)
         shape = preset.shape(made.image_count, made.rows)
-        return Tokens(Array(core.patches_array(made, shape)), table_of(table, made), preset, tuple(kept))
+        return Tokens(Array(core.patches_array(made, shape)), partial(table_of, table, made), preset, tuple(kept))
 
     def buckets(self, images, *, budgets=budgeting.BUDGETS, cuts=budgeting.CUTS, gaze=None, heat=None,
                 channels: Channels | None = None, background=None, **options):

@@ -97,9 +97,9 @@ class Layout:
         return f"<foveate.Layout {self.kind}: {self.rows} tokens for each of {self._core.image_count} images>"
 
 
-def table_of(data, values):
-    """The core's table as (B, K) records, without a copy."""
-    return np.frombuffer(data, POSITION).reshape(values.image_count, values.rows)
+def table_of(table, values):
+    """The core's table as (B, K) records; waits for the device where it is not done."""
+    return np.frombuffer(table.positions(), POSITION).reshape(values.image_count, values.rows)
 
 
 def layout(image, *, kind: Kind = "grid", budget: int | None = None, model=None, cell: int | None = None,

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """tensor: patches and where they lie, as arrays that any library can take over."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from .default import engine_of
@@ -21,11 +24,19 @@ class Tokens:
     ((16, 1176), [[True, True, True, True]])
     """
 
-    __slots__ = ("_made", "patches", "preset", "table")
+    __slots__ = ("_made", "_table", "patches", "preset")
 
-    def __init__(self, patches: Array, table: np.ndarray, preset: Preset, made=(None, None)):
-        self.patches, self.table, self.preset = patches, table, preset
+    def __init__(self, patches: Array, table: np.ndarray | Callable[[], np.ndarray], preset: Preset,
+                 made=(None, None)):
+        self.patches, self._table, self.preset = patches, table, preset
         self._made = made   # relevance and rates, for the next frame
+
+    @property
+    def table(self) -> np.ndarray:
+        """Every column at once: (B, K) records, read when they are first asked for."""
+        if callable(self._table):
+            self._table = self._table()
+        return self._table
 
     @property
     def center_px(self) -> np.ndarray:
@@ -120,4 +131,4 @@ def tensor(patches: Patches, layout: Layout, *, engine=None) -> Tokens:
     require((made.image_count, made.rows) == (rows.image_count, rows.rows), "tensor: layout",
             f"{rows.image_count} x {rows.rows} rows",
             f"{made.image_count} x {made.rows}, as many as the patches have")
-    return Tokens(patches.data, table_of(core.table(rows, made), rows), patches.preset)
+    return Tokens(patches.data, partial(table_of, core.table(rows, made), rows), patches.preset)

@@ -97,7 +97,8 @@ Bytes bytes_of(const Tokens& tokens)
 {
     Bytes bytes;
     append(bytes, tokens.patches.data->host(), tokens.patches.data->size());
-    append(bytes, tokens.table.data(), tokens.table.size() * sizeof(Token));
+    const std::vector<Token> rows = tokens.table.tokens();
+    append(bytes, rows.data(), rows.size() * sizeof(Token));
     return bytes;
 }
 
