@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/plan.h"
+#include "engine/sample_vrs.h"
 #include "engine/trace.h"
 
 namespace foveate {
@@ -34,6 +35,7 @@ struct Caps {
     std::uint64_t image_bytes_max = 0;  // largest packed image the backend can address
     std::string shaders;                // "release", or "profile": with their source; empty where there are none
     std::vector<std::string> profiling; // what the device can tell: timestamps, sources, statistics
+    ShadingRate shading_rate;           // of the hardware path of sample_vrs
 };
 
 // One backend that could be, and every reason against it.
@@ -46,6 +48,7 @@ struct Candidate {
     bool shares = false;                // memory can be opened by other devices, APIs and processes
     Sync sync = Sync::host;             // the best that the device has for those
     std::vector<std::string> profiling; // what it can tell: timestamps, sources, statistics
+    ShadingRate shading_rate;           // of the hardware path of sample_vrs
 };
 
 class Record : public Counted {};
@@ -87,6 +90,8 @@ public:
     virtual Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                            const SamplePlan& plan) = 0;
     virtual Warped warp(Record& record, const Pyramid& pyramid, const WarpPlan& plan) = 0;
+    // A plan for hardware is only made where caps() has it.
+    virtual Shaded sample_vrs(Record& record, const Image& image, const VrsPlan& plan) = 0;
     // A block with the same bytes that the host can read after finish(): the block itself where it can be.
     virtual Ref<Block> tensor(Record& record, const Ref<Block>& block) = 0;
     // A block of this backend with these bytes: how a value crosses from another backend.

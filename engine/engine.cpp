@@ -2,6 +2,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "engine/cpu/backend.h"
 #include "engine/limits.h"
@@ -289,6 +290,22 @@ Warped Engine::warp(const Image& image, const WarpSpec& spec)
     warped.data = pyramids.tensor(record, warped.data);
     run.finish();
     return warped;
+}
+
+Shaded Engine::sample_vrs(const Image& image, const VrsSpec& spec)
+{
+    state_->check_process();
+    Backend& backend = state_->backend(Stage::sample);
+    const VrsPlan plan = plan_sample_vrs(image, spec, backend.caps().shading_rate);
+    Run run(*state_);
+    Record& record = run.on(backend);
+    Shaded shaded = backend.sample_vrs(record, image, plan);
+    for (Ref<Block>* block : {&shaded.colors, &shaded.codes, &shaded.counter}) *block = backend.tensor(record, *block);
+    run.finish();
+    std::uint32_t counted = 0;
+    std::memcpy(&counted, shaded.counter->host(), sizeof counted);
+    shaded.invocations = counted;
+    return shaded;
 }
 
 Ref<Block> Engine::host(const Ref<Block>& block)

@@ -84,6 +84,8 @@ public:
     // Both ways to and from log-polar and the like. From an image only the levels that are read are built.
     Warped warp(const Pyramid& pyramid, const WarpSpec& spec);
     Warped warp(const Image& image, const WarpSpec& spec);
+    // One 8-bit image, shaded coarsely; by the backend of the stage sample.
+    Shaded sample_vrs(const Image& image, const VrsSpec& spec);
     // The same stages in one recording, building no level that no token needs.
     // `previous`: of the frame before, where frames of a video follow each other.
     Tokens tokens(std::vector<ImageView> views, const TokensSpec& spec, const Tokens* previous = nullptr);

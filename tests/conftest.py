@@ -4,6 +4,8 @@
 FOVEATE_TEST_BACKENDS   comma list of cpu, lavapipe, swiftshader, opengl, cuda; all unless it says otherwise
 FOVEATE_ICD_LAVAPIPE    driver manifests, where they are not in the system's usual place
 FOVEATE_ICD_SWIFTSHADER
+FOVEATE_ICD_MOCK        manifest of Khronos' mock driver, which executes nothing
+FOVEATE_LAYERS_NEW      folder of the manifest of a validation layer that knows what the mock driver does
 FOVEATE_LONG=1          more and larger cases
 """
 

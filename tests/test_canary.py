@@ -30,7 +30,7 @@ LAYER = ("VK_LAYER", "VK_INSTANCE_LAYERS", "VK_VALIDATION", "VK_LOADER", "XDG_DA
 @pytest.fixture(scope="module")
 def hazard(tmp_path_factory):
     sources = ["tests/canary/hazard.cpp", *(f"engine/vulkan/{name}.cpp" for name in
-                                            ("context", "loader", "error", "fault")),
+                                            ("context", "loader", "error", "fault", "sample_vrs_device")),
                "engine/error.cpp", "engine/handle.cpp"]
     return compiled(tmp_path_factory.mktemp("canary"), "hazard", sources, "-O0")
 

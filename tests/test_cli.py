@@ -118,6 +118,20 @@ def test_info_of_memory(driver, capsys):
     assert "arrays in place, shared by descriptors" in line
 
 
+@pytest.mark.parametrize("driver", [name for name in conftest.BACKENDS if name in conftest.DEVICES])
+def test_info_of_shading_rates(driver, capsys):
+    """No software driver has them, and that is said."""
+    text = run(capsys, "info")[1]
+    line = next(line for line in text.splitlines() if "shading rates of" in line and conftest.DEVICES[driver] in line)
+    assert line.endswith(": no VK_KHR_fragment_shading_rate")
+
+
+def test_info_where_there_are_shading_rates():
+    from foveate.cli import _shading
+
+    assert _shading({"usable": True, "rates": [[1, 1], [4, 2]], "tile": [8, 32]}) == "1x1 4x2, tiles of 8..32 px"
+
+
 def test_version(capsys):
     status, text, _ = run(capsys, "--version")
     assert (status, text.strip()) == (0, info()["version"])

@@ -11,6 +11,7 @@ from oracle import rate_tiles as tiles_truth
 from oracle import relevance as relevance_truth
 from oracle import relevance_spectral as spectral_truth
 from oracle import sample as sample_truth
+from oracle import sample_vrs as vrs_truth
 
 MAX_LEVELS = 16
 U8, U16, F32 = 0, 1, 2
@@ -43,6 +44,7 @@ TILE_GRID = record("first", "columns", "rows", "pitch", "width", "height", "poin
                    "pad1", "pad2")
 TILES = record("image_count", "tile", "content", "cut_count", "cut_codes", "gaze", "velocity", "maps", "primitive",
                "terms", "fine", "coarse", "curves", "jnd", "final_codes", "words")
+VRS = record("width", "height", "tile", "columns", "finals_low", "finals_high", "primitive", "channels")
 HEAD, RUN = record("first", "count"), record("place", "weights01", "weights23")
 WARP = record("image", "first_pixel", "element_count", "first_run", "channels", "source_element", "level_element",
               "output_element", "linear", "scale*", "quantise*", "pad0")
@@ -291,6 +293,26 @@ def test_rate_tiles(kernels, shape, tile, dtype, share, content):
     expected = tiles_truth.rate_tiles(planes, tile, content=content, contrast=share, ambient=share)
     assert np.array_equal(codes.view(np.uint8)[:, :columns], expected)
     assert len(np.unique(expected)) > 1
+
+
+@pytest.mark.parametrize("shape, tile", [((37, 53), 8), ((64, 48), 16), ((33, 70), 32)])
+def test_sample_vrs(kernels, shape, tile):
+    planes, pixels = picture(shape, np.uint8)
+    rows, columns, pitch = -(-shape[0] // tile), -(-shape[1] // tile), -(-shape[1] // 4) * 4
+    codes = np.random.default_rng(3).choice([0, 1, 2, 4, 5, 6, 8, 9, 10], (rows, columns)).astype(np.uint8)
+    words = np.frombuffer(codes.tobytes() + b"\0" * (-codes.size % 4), np.uint32)
+    output, counter = np.zeros(shape, np.uint32), np.zeros(1, np.uint32)
+    finals = np.full((shape[0], pitch // 4), 0xffffffff, np.uint32)
+    params = fill(VRS, width=shape[1], height=shape[0], tile=tile, columns=columns, finals_low=0x76543210,
+                  finals_high=0xfedcba98, channels=3)
+    blocks = pitch // 4 * -(-shape[0] // 4)
+    kernels.run("sample_vrs", kernels.cover("sample_vrs", blocks, 1, 1), params, Pixels0=pixels,
+                Images=described(planes), Codes=words, Output=output, Finals=finals, Counter=counter)
+    sizes = [[(1 << (code >> 2), 1 << (code & 3)) for code in row] for row in codes.tolist()]
+    image, rates, count = vrs_truth.shade(planes, sizes, tile)
+    assert np.array_equal(output.view(np.uint8).reshape(*shape, 4)[..., :3], image)
+    assert np.array_equal(finals.view(np.uint8)[:, :shape[1]], rates)
+    assert counter[0] == count
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

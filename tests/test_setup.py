@@ -75,7 +75,7 @@ def setup(tmp_path, monkeypatch):
 
     for name, path in {"TREE": ".", "CACHE": ".cache", "VENV": ".venv", "STAMPS": ".venv/stamps",
                        "PYTHON": ".venv/bin/python", "BUILD": "build/dev",
-                       "SWIFTSHADER": ".cache/swiftshader"}.items():
+                       "SWIFTSHADER": ".cache/swiftshader", "MOCK": ".cache/mock"}.items():
         monkeypatch.setattr(setup, name, tmp_path / path)
     return setup
 
@@ -162,14 +162,28 @@ def test_demo_goes_on_without_vulkan(setup, monkeypatch, capsys):
         setup.install_packages("test", setup.execute, print)
 
 
-def test_swiftshader_manifest_follows_the_tree(setup):
-    setup.SWIFTSHADER.mkdir(parents=True)
-    library = setup.SWIFTSHADER / "libvk_swiftshader.so"
-    library.write_bytes(b"x")
-    icd = setup.fetch_swiftshader()
-    assert str(library) in icd.read_text()
-    icd.write_text("half")
-    assert str(library) in setup.fetch_swiftshader().read_text()
+def test_manifests_follow_the_tree(setup):
+    libraries = {}
+    for folder, name, manifest in ((setup.SWIFTSHADER, "libvk_swiftshader.so", "icd.json"),
+                                   (setup.MOCK, "libVkICD_mock_icd.so", "icd.json"),
+                                   (setup.MOCK, "libVkLayer_khronos_validation.so",
+                                    "layers/VkLayer_khronos_validation.json")):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+        libraries[folder / manifest] = folder / name
+    setup.fetch_drivers()
+    for manifest, library in libraries.items():
+        assert str(library) in manifest.read_text()
+        manifest.write_text("half")
+    setup.fetch_drivers()
+    for manifest, library in libraries.items():
+        assert str(library) in manifest.read_text()
+
+
+def test_drivers_elsewhere_than_on_debian(setup, monkeypatch):
+    monkeypatch.setattr(setup.shutil, "which", lambda name: None)
+    with pytest.raises(setup.Problem, match=r"^drivers: got no apt-get here, expected Debian\. Put swiftshader/"):
+        setup.fetch_drivers()
 
 
 # ---- the commands ------------------------------------------------------------------------------------------

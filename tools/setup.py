@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a clone ready: system packages, .venv, Python packages, the build, the second Vulkan driver.
+"""Makes a clone ready: system packages, .venv, Python packages, the build, more Vulkan drivers.
 
 Every step looks before it acts, so running again is quick, and repairs whatever an interrupted run left.
 What a step needs to know about its last run is a stamp: a hash of what the result was made from.
@@ -27,6 +27,7 @@ STAMPS = VENV / "stamps"  # inside, so that they go with what they describe
 PYTHON = VENV / "bin" / "python"
 BUILD = TREE / "build" / "dev"
 SWIFTSHADER = CACHE / "swiftshader"
+MOCK = CACHE / "mock"
 LEVELS = ("demo", "test")  # each has all of the ones before it
 
 
@@ -150,31 +151,46 @@ def build(level):
     stamp(f"build-{level}", key)
 
 
-def fetch_swiftshader():
-    """A second Vulkan driver, unrelated to Mesa, from Debian's Chromium: unpacked here, not installed."""
-    library, icd = SWIFTSHADER / "libvk_swiftshader.so", SWIFTSHADER / "icd.json"
-    if not library.is_file():
+def fetch_drivers():
+    """From Debian's Chromium, unpacked here and not installed: a second Vulkan driver, unrelated to Mesa; and
+    Khronos' mock driver, which executes nothing, with a validation layer newer than the system's.
+    """
+    libraries = {SWIFTSHADER: ("libvk_swiftshader.so",),
+                 MOCK: ("libVkICD_mock_icd.so", "libVkLayer_khronos_validation.so")}
+    missing = [f"{folder.name}/{name}" for folder, names in libraries.items() for name in names
+               if not (folder / name).is_file()]
+    if missing:
         if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-            raise Problem("SwiftShader: got no apt-get here, expected Debian. "
-                          f"Put libvk_swiftshader.so into {SWIFTSHADER.relative_to(TREE)}/ and run again.")
-        announce("SwiftShader (from Debian's chromium-common, unpacked into .cache)")
-        temporary = CACHE / "swiftshader.partial"
+            raise Problem(f"drivers: got no apt-get here, expected Debian. "
+                          f"Put {', '.join(missing)} into {CACHE.relative_to(TREE)}/ and run again.")
+        announce("SwiftShader, mock driver and validation layer (from Debian's chromium-common, unpacked into .cache)")
+        temporary = CACHE / "drivers.partial"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         fetch = f"cd '{temporary}' && apt-get download chromium-common"
         lists = "" if os.geteuid() else "apt-get update && "
-        execute("swiftshader", ["sh", "-c", f"({fetch}) || ({lists}{fetch})"],
+        execute("drivers", ["sh", "-c", f"({fetch}) || ({lists}{fetch})"],
                 "With a network, run the same command again.")
-        execute("swiftshader", ["sh", "-c", f"cd '{temporary}' && dpkg-deb --fsys-tarfile chromium-common_*.deb"
-                                " | tar -x --strip-components=4 ./usr/lib/chromium/libvk_swiftshader.so"
-                                " && test -s libvk_swiftshader.so && rm -f *.deb"], "Run the same command again.")
-        shutil.rmtree(SWIFTSHADER, ignore_errors=True)
-        temporary.replace(SWIFTSHADER)
-    text = json.dumps({"file_format_version": "1.0.0",
-                       "ICD": {"library_path": str(library), "api_version": "1.3.0"}}, indent=2) + "\n"
-    if not icd.is_file() or icd.read_text() != text:
-        icd.write_text(text)
-    return icd
+        inside = " ".join(f"./usr/lib/chromium/{name}" for names in libraries.values() for name in names)
+        execute("drivers", ["sh", "-c", f"cd '{temporary}' && dpkg-deb --fsys-tarfile chromium-common_*.deb"
+                                        f" | tar -x --strip-components=4 {inside}"], "Run the same command again.")
+        for folder, names in libraries.items():
+            folder.mkdir(exist_ok=True)
+            for name in names:
+                (temporary / name).replace(folder / name)
+        shutil.rmtree(temporary)
+    for folder, names in libraries.items():
+        write_manifest(folder / "icd.json", ICD={"library_path": str(folder / names[0]), "api_version": "1.3.0"})
+    write_manifest(MOCK / "layers" / "VkLayer_khronos_validation.json", layer={
+        "name": "VK_LAYER_KHRONOS_validation", "type": "GLOBAL", "library_path": str(MOCK / libraries[MOCK][1]),
+        "api_version": "1.3.0", "implementation_version": "1", "description": "Khronos' validation, a newer one"})
+
+
+def write_manifest(path, **content):
+    text = json.dumps({"file_format_version": "1.0.0", **content}, indent=2) + "\n"
+    if not path.is_file() or path.read_text() != text:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
 
 
 def environment_file():
@@ -185,6 +201,8 @@ def environment_file():
     (CACHE / "empty").mkdir(parents=True, exist_ok=True)
     lines = [f"export FOVEATE_ICD_LAVAPIPE='{lavapipe}'",
              f"export FOVEATE_ICD_SWIFTSHADER='{SWIFTSHADER / 'icd.json'}'",
+             f"export FOVEATE_ICD_MOCK='{MOCK / 'icd.json'}'",
+             f"export FOVEATE_LAYERS_NEW='{MOCK / 'layers'}'",
              # a user's own vk_layer_settings.txt would beat ours
              f"export FOVEATE_EMPTY='{CACHE / 'empty'}'"]
     (CACHE / "env.sh").write_text("\n".join(lines) + "\n")
@@ -207,7 +225,7 @@ def main(arguments):
         install_requirements(level)
         build(level)
         if level == "test":
-            fetch_swiftshader()
+            fetch_drivers()
             environment_file()
     announce(f"ready for {level} ({time.monotonic() - start:.1f} s)")
 

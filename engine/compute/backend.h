@@ -31,6 +31,8 @@ public:
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;
     Warped warp(Record& record, const Pyramid& pyramid, const WarpPlan& plan) override;
+    // The software path.
+    Shaded sample_vrs(Record& record, const Image& image, const VrsPlan& plan) override;
     Ref<Block> upload(Record& record, const void* data, std::uint64_t size) override;
 
 protected:

@@ -3,3 +3,4 @@
 #include "engine/compute/shader.h"
 
 std::span<const foveate::compute::Shader> foveate::compute::shaders() { return {}; }
+std::span<const foveate::compute::Shader> foveate::compute::drawing_shaders() { return {}; }

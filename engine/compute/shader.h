@@ -36,6 +36,8 @@ struct Shader {
 
 // Every shader of this build; the build generates it.
 std::span<const Shader> shaders();
+// Vertex and fragment shaders: SPIR-V alone.
+std::span<const Shader> drawing_shaders();
 
 // A shader as one device runs it.
 class Program {

@@ -116,6 +116,18 @@ Warped CpuBackend::warp(Record&, const Pyramid& pyramid, const WarpPlan& plan)
     return warped;
 }
 
+Shaded CpuBackend::sample_vrs(Record&, const Image& image, const VrsPlan& plan)
+{
+    Shaded shaded = shaded_of(image, plan);
+    shaded.colors = memory_->allocate(std::uint64_t(shaded.width) * shaded.height * sizeof(std::uint32_t));
+    shaded.codes = memory_->allocate(std::uint64_t(shaded.pitch) * shaded.height);
+    shaded.counter = memory_->allocate(sizeof(std::uint32_t));
+    shade_coarsely(image.views[0], plan, reinterpret_cast<std::uint32_t*>(shaded.colors->host()),
+                   reinterpret_cast<std::uint8_t*>(shaded.codes->host()),
+                   reinterpret_cast<std::uint32_t*>(shaded.counter->host()), threads_);
+    return shaded;
+}
+
 Ref<Block> CpuBackend::tensor(Record&, const Ref<Block>& block) { return block; }
 
 Ref<Block> CpuBackend::upload(Record&, const void* data, std::uint64_t size)

@@ -35,6 +35,8 @@ void sample_patches(const Pyramid& pyramid, const Token* tokens, const SamplePla
                     const RowKernels& rows, Threads& threads);
 void warp_images(const Pyramid& pyramid, const WarpPlan& plan, std::byte* out, const RowKernels& rows,
                  Threads& threads);
+void shade_coarsely(const ImageView& view, const VrsPlan& plan, std::uint32_t* colors, std::uint8_t* codes,
+                    std::uint32_t* counter, Threads& threads);
 
 class CpuBackend final : public Backend {
 public:
@@ -53,6 +55,7 @@ public:
     Patches sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                    const SamplePlan& plan) override;
     Warped warp(Record& record, const Pyramid& pyramid, const WarpPlan& plan) override;
+    Shaded sample_vrs(Record& record, const Image& image, const VrsPlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> upload(Record& record, const void* data, std::uint64_t size) override;
     Ref<Block> empty(std::uint64_t size) override { return memory_->allocate(size); }

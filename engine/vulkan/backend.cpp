@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "engine/vulkan/sample_vrs_raster.h"
 #include "engine/vulkan/vulkan_backend.h"
 
 namespace foveate::vulkan {
@@ -35,6 +36,7 @@ VulkanBackend::VulkanBackend(const std::string& device_selector, std::uint64_t m
     caps_.shaders = device_->features().sources ? "profile" : "release";
     caps_.profiling = adapter.profiling();
     caps_.image_bytes_max = compute::WINDOWS * compute::WINDOW;
+    caps_.shading_rate = adapter.shading_rate;
     const VkPhysicalDeviceLimits& device = device_->limits();
     limits_.range = device.maxStorageBufferRange;
     limits_.alignment = device.minStorageBufferOffsetAlignment;
@@ -46,7 +48,7 @@ VulkanBackend::~VulkanBackend() { device_->memory.close(); }
 void VulkanBackend::last_release()
 {
     // What a hung device still works on cannot be destroyed, and waiting for ever is worse than leaking it.
-    if (!device_->forked() && recorder_->settle()) delete this;
+    if (!device_->forked() && recorder_->settle() && (!raster_ || raster_->settle())) delete this;
 }
 
 Counters VulkanBackend::counters() const
@@ -60,6 +62,11 @@ Counters VulkanBackend::counters() const
     counters.memory_peak = device_->memory.peak();
     counters.spans_dropped = recorder_->spans_dropped;
     counters.messages = device_->instance().messages();
+    std::lock_guard lock(raster_mutex_);
+    if (!raster_) return counters;
+    counters.host_waits += raster_->waits();
+    counters.memory_used += raster_->memory_used();
+    counters.memory_peak += raster_->memory_peak();
     return counters;
 }
 

@@ -26,6 +26,7 @@ struct Features {
     bool trace = false;                 // spans() says when each dispatch ran, kernels() what they were compiled to
     bool ahead = false;                 // finish() does not wait, unless it is traced or reads pages of the caller's
     bool sources = false;               // shaders that carry their source, whatever FOVEATE_SHADERS says
+    bool raster = false;                // its queue draws, with a shading rate attachment; for one that has them
 };
 
 // A backend on the device that the selector names: a UUID in hex, an index, or a part of the device's name in

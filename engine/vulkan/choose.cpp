@@ -28,7 +28,8 @@ Candidate candidate_of(const Adapter& adapter)
             .in_place = adapter.host_alignment > 0 && adapter.unified(),
             .shares = adapter.shares,
             .sync = adapter.sync,
-            .profiling = adapter.profiling()};
+            .profiling = adapter.profiling(),
+            .shading_rate = adapter.shading_rate};
 }
 
 // A library that fails is a reason, not an error: the next one may work. Being out of memory or losing the

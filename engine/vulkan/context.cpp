@@ -178,6 +178,8 @@ Adapter adapter_of(const Instance& instance, VkPhysicalDevice device)
     if (family < 0) adapter.reasons.push_back("needs a compute queue");
     adapter.queue_family = family < 0 ? 0 : std::uint32_t(family);
 
+    ask_shading_rate(instance, extensions, version, adapter);
+
     const auto need = [&](const char* name, std::uint32_t got, std::uint32_t needed) {
         if (got >= needed) return;
         adapter.reasons.push_back(std::string(name) + " is " + std::to_string(got) + ", needs " +

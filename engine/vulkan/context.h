@@ -58,6 +58,9 @@ struct Adapter {
     bool shares = false;                             // buffers, as descriptors of files
     bool shares_dedicated = false;                   // and only such as have their memory for themselves
     Sync sync = Sync::host;                          // semaphores of work, as descriptors of files
+    ShadingRate shading_rate;                        // and what drawing with it needs:
+    std::uint32_t graphics_family = 0;               // a queue for graphics and compute
+    bool render_pass_core = false;                   // vkCreateRenderPass2 in 1.2; else by VK_KHR_create_renderpass2
     std::uint64_t host_alignment = 0;                // of the caller's memory that can be imported; 0: none can
     bool sources = false;                            // takes shaders that carry their source
     bool sources_core = false;                       // as 1.3 does; else by VK_KHR_shader_non_semantic_info
@@ -76,6 +79,10 @@ struct Adapter {
 
 // Every adapter of the instance, as it enumerates them.
 std::vector<Adapter> adapters(const Instance& instance);
+
+// sample_vrs_device.cpp: fills in what drawing with a shading rate attachment needs, or every reason against it.
+void ask_shading_rate(const Instance& instance, const std::vector<VkExtensionProperties>& extensions,
+                      std::uint32_t version, Adapter& adapter);
 
 struct Choice {
     Ref<Instance> instance;

@@ -38,6 +38,7 @@ Device::Device(Choice choice, std::uint64_t memory_budget, const void* owner, Fe
             "a device with VK_KHR_shader_non_semantic_info, and a build by glslangValidator 12 or later",
             "Use another device, or unset it.", ErrorKind::unsupported);
     if (features.share) sync_ = std::min(adapter().sync, sync_allowed());
+    if (features.raster) choice_.adapter.queue_family = choice_.adapter.graphics_family;
     create();
     try {
         vk = device_table(instance().vk, handle_);
@@ -82,8 +83,21 @@ void Device::create()
         extensions.push_back(VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
         timeline.pNext = &executable;
     }
+    VkPhysicalDeviceFragmentShadingRateFeaturesKHR rates{
+        VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATE_FEATURES_KHR};
+    rates.pipelineFragmentShadingRate = rates.primitiveFragmentShadingRate = VK_TRUE;
+    rates.attachmentFragmentShadingRate = VK_TRUE;
+    VkPhysicalDeviceFeatures counting{};
+    counting.pipelineStatisticsQuery = counting.fragmentStoresAndAtomics = VK_TRUE;
     VkDeviceCreateInfo info{VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO};
     info.pNext = &timeline;
+    if (features_.raster) {
+        extensions.push_back(VK_KHR_FRAGMENT_SHADING_RATE_EXTENSION_NAME);
+        if (!adapter().render_pass_core) extensions.push_back(VK_KHR_CREATE_RENDERPASS_2_EXTENSION_NAME);
+        rates.pNext = timeline.pNext;
+        timeline.pNext = &rates;
+        info.pEnabledFeatures = &counting;
+    }
     info.queueCreateInfoCount = 1;
     info.pQueueCreateInfos = &queue;
     info.enabledExtensionCount = std::uint32_t(extensions.size());

@@ -60,6 +60,7 @@ public:
     ~Device() override;
 
     VkDevice handle() const { return handle_; }
+    const Choice& choice() const { return choice_; }
     const Adapter& adapter() const { return choice_.adapter; }
     const VkPhysicalDeviceLimits& limits() const { return choice_.adapter.properties.limits; }
     const Instance& instance() const { return *choice_.instance; }

@@ -124,6 +124,7 @@ InstanceTable instance_table(const Library& library, VkInstance instance)
         reinterpret_cast<PFN_vk##name>(library.get_instance_proc_addr(instance, "vk" #name));
     VULKAN_INSTANCE_FUNCTIONS(X)
     VULKAN_DEBUG_INSTANCE_FUNCTIONS(X)
+    VULKAN_RATE_INSTANCE_FUNCTIONS(X)
 #undef X
 #define X(name)                                                                                              \
     require(bool(table.name), "Engine: Vulkan driver", "no vk" #name, "Vulkan 1.1", "Use backend=\"cpu\".",  \
@@ -150,6 +151,24 @@ DeviceTable device_table(const InstanceTable& instance, VkDevice device)
     require(bool(table.name), "Engine: Vulkan driver", "no vk" #name, "Vulkan 1.1", "Use backend=\"cpu\".",  \
             ErrorKind::unsupported);
     VULKAN_DEVICE_FUNCTIONS(X)
+#undef X
+    return table;
+}
+
+RasterTable raster_table(const InstanceTable& instance, VkDevice device)
+{
+    RasterTable table;
+#define X(name) \
+    table.name.call = reinterpret_cast<PFN_vk##name>(instance.GetDeviceProcAddr(device, "vk" #name));
+    VULKAN_RASTER_FUNCTIONS(X)
+#undef X
+    if (!table.CreateRenderPass2)       // the same function, before it was core
+        table.CreateRenderPass2.call = reinterpret_cast<PFN_vkCreateRenderPass2>(
+            instance.GetDeviceProcAddr(device, "vkCreateRenderPass2KHR"));
+#define X(name)                                                                                              \
+    require(bool(table.name), "Engine: Vulkan driver", "no vk" #name, "Vulkan 1.1", "Use backend=\"cpu\".",  \
+            ErrorKind::unsupported);
+    VULKAN_RASTER_FUNCTIONS(X)
 #undef X
     return table;
 }

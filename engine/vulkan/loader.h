@@ -27,6 +27,9 @@ namespace foveate::vulkan {
 
 #define VULKAN_DEBUG_INSTANCE_FUNCTIONS(X) X(CreateDebugUtilsMessengerEXT) X(DestroyDebugUtilsMessengerEXT)
 
+#define VULKAN_RATE_INSTANCE_FUNCTIONS(X)                                                                    \
+    X(GetPhysicalDeviceFragmentShadingRatesKHR) X(GetPhysicalDeviceFormatProperties)
+
 #define VULKAN_DEVICE_FUNCTIONS(X)                                                                           \
     X(DestroyDevice) X(GetDeviceQueue) X(QueueSubmit)                                                        \
     X(CreateSemaphore) X(DestroySemaphore) X(WaitSemaphores)                                                 \
@@ -55,6 +58,14 @@ namespace foveate::vulkan {
 #define VULKAN_DEBUG_DEVICE_FUNCTIONS(X)                                                                     \
     X(SetDebugUtilsObjectNameEXT) X(CmdBeginDebugUtilsLabelEXT) X(CmdEndDebugUtilsLabelEXT)
 
+#define VULKAN_RASTER_FUNCTIONS(X)                                                                           \
+    X(CreateImage) X(DestroyImage) X(GetImageMemoryRequirements) X(BindImageMemory)                          \
+    X(CreateImageView) X(DestroyImageView) X(CreateRenderPass2) X(DestroyRenderPass)                         \
+    X(CreateFramebuffer) X(DestroyFramebuffer) X(CreateGraphicsPipelines)                                    \
+    X(CmdBeginRenderPass) X(CmdEndRenderPass) X(CmdSetViewport) X(CmdSetScissor)                             \
+    X(CmdSetFragmentShadingRateKHR) X(CmdDraw) X(CmdBeginQuery) X(CmdEndQuery)                               \
+    X(CmdCopyBufferToImage) X(CmdCopyImageToBuffer)
+
 template <class Function>
 struct Entry;
 
@@ -80,12 +91,16 @@ struct GlobalTable {
 struct InstanceTable {
     VULKAN_INSTANCE_FUNCTIONS(X)
     VULKAN_DEBUG_INSTANCE_FUNCTIONS(X)  // null without VK_EXT_debug_utils
+    VULKAN_RATE_INSTANCE_FUNCTIONS(X)   // the first may be null
 };
 struct DeviceTable {
     VULKAN_DEVICE_FUNCTIONS(X)
     VULKAN_SHARE_DEVICE_FUNCTIONS(X)  // null without their extensions
     VULKAN_STATISTICS_DEVICE_FUNCTIONS(X)  // null without VK_KHR_pipeline_executable_properties
     VULKAN_DEBUG_DEVICE_FUNCTIONS(X)
+};
+struct RasterTable {                    // of a device made for drawing
+    VULKAN_RASTER_FUNCTIONS(X)
 };
 #undef X
 
@@ -107,5 +122,6 @@ std::vector<const Library*> driver_libraries(bool nvidia);
 
 InstanceTable instance_table(const Library& library, VkInstance instance);
 DeviceTable device_table(const InstanceTable& instance, VkDevice device);
+RasterTable raster_table(const InstanceTable& instance, VkDevice device);
 
 }  // namespace foveate::vulkan

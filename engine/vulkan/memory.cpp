@@ -113,24 +113,39 @@ Ref<Buffer> Memory::acquire(Use use, std::uint64_t size)
         std::lock_guard lock(mutex_);
         buffer = take(use, capacity);
         if (!buffer) {
-            const auto fits = [&] {
-                if (used_ + capacity > budget_) trim(0, capacity > budget_ ? 0 : budget_ - capacity);
-                return used_ + capacity <= budget_;
-            };
-            if (!fits()) {
-                capacity = whole_pages(size);
-                fits();
-            }
-            require(used_ + capacity <= budget_, "memory: budget", used_ + capacity,
-                    "at most " + std::to_string(budget_) + " bytes",
-                    "Use fewer images a call, release earlier results, or raise memory_budget.",
-                    ErrorKind::memory);
-            used_ += capacity;
-            peak_ = std::max(peak_, used_);
+            if (!fits(capacity)) capacity = whole_pages(size);
+            charge(capacity);
         }
     }
     if (!buffer) buffer = create(use, capacity);
     return handed_out(buffer, size);
+}
+
+// Both with the lock.
+bool Memory::fits(std::uint64_t bytes)
+{
+    if (used_ + bytes > budget_) trim(0, bytes > budget_ ? 0 : budget_ - bytes);
+    return used_ + bytes <= budget_;
+}
+
+void Memory::charge(std::uint64_t bytes)
+{
+    require(fits(bytes), "memory: budget", used_ + bytes, "at most " + std::to_string(budget_) + " bytes",
+            "Use fewer images a call, release earlier results, or raise memory_budget.", ErrorKind::memory);
+    used_ += bytes;
+    peak_ = std::max(peak_, used_);
+}
+
+void Memory::reserve(std::uint64_t bytes)
+{
+    std::lock_guard lock(mutex_);
+    charge(bytes);
+}
+
+void Memory::unreserve(std::uint64_t bytes)
+{
+    std::lock_guard lock(mutex_);
+    used_ -= bytes;
 }
 
 Ref<Buffer> Memory::handed_out(Buffer* buffer, std::uint64_t size)

@@ -78,6 +78,10 @@ public:
     // The caller's own pages from `low` to `high` as a buffer to read from; null where the device cannot.
     Ref<Buffer> borrow(const std::byte* low, const std::byte* high);
 
+    // Bytes of what is no buffer, under the same budget.
+    void reserve(std::uint64_t bytes);
+    void unreserve(std::uint64_t bytes);
+
     // For others to open, and what others opened to us. Of a buffer that is shared nothing is reused.
     SharedMemory share(Buffer& buffer);
     Ref<Buffer> attach(SharedMemory memory);
@@ -96,6 +100,8 @@ private:
     void create_handle(Buffer& buffer, VkExternalMemoryHandleTypeFlagBits handle_type);
     VkMemoryRequirements needs_of(const Buffer& buffer, VkMemoryDedicatedRequirements& dedicated) const;
     void map(Buffer& buffer);
+    bool fits(std::uint64_t bytes);
+    void charge(std::uint64_t bytes);
     Buffer* take(Use use, std::uint64_t capacity);
     Buffer* create(Use use, std::uint64_t capacity);
     void destroy(Buffer* buffer);

@@ -120,8 +120,10 @@ public:
     // Ends the recording, runs it and waits, unless the host runs ahead. Nothing recorded: nothing done.
     void finish();
 
-private:
+    // For commands that are no dispatch; begun where it was not.
     VkCommandBuffer commands();
+
+private:
     void copy(const Buffer& from, const Buffer& to, std::uint64_t size);
     void stage_barrier(std::uint32_t from, std::uint32_t to);
     template <class Work>

@@ -11,6 +11,8 @@
 
 namespace foveate::vulkan {
 
+class Raster;
+
 class VulkanBackend final : public compute::ComputeBackend {
 public:
     VulkanBackend(const std::string& device_selector, std::uint64_t memory_budget, Features features);
@@ -22,6 +24,7 @@ public:
     std::vector<Kernel> kernels() override;
     bool copy(Record& record, std::uint64_t size) override;
     Ref<Record> begin() override;
+    Shaded sample_vrs(Record& record, const Image& image, const VrsPlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> empty(std::uint64_t size) override;
     SharedMemory share(const Ref<Block>& block) override;
@@ -41,12 +44,17 @@ private:
     Place place(compute::ComputeRecord& record, const std::byte* low, const std::byte* high, bool borrow,
                 std::uint64_t size_max) const override;
 
+    // Made by the first call that draws.
+    Raster& raster();
+
     Ref<Device> device_;
     Ref<Recorder> recorder_;
     std::unique_ptr<Programs> programs_;
     std::unique_ptr<Semaphores> semaphores_;
     compute::Limits limits_;
     Caps caps_;
+    mutable std::mutex raster_mutex_;
+    std::unique_ptr<Raster> raster_;
 };
 
 }  // namespace foveate::vulkan

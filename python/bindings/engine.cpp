@@ -63,6 +63,7 @@ nb::dict caps_of(const Engine& engine, std::uint32_t stage)
     table["image_bytes_max"] = caps.image_bytes_max;
     table["shaders"] = caps.shaders;
     table["profiling"] = caps.profiling;
+    table["shading_rate"] = shading_rate_of(caps.shading_rate);
     return table;
 }
 
@@ -352,6 +353,7 @@ void bind_engine(nb::module_& module)
     bind_share(base);
     bind_trace(base);
     bind_warp(module, base);
+    bind_sample_vrs(module, base);
     nb::class_<UnlockedEngine, Engine>(module, "Engine")
         .def("__init__", make_engine, nb::arg("backend"), nb::arg("device"), nb::arg("memory_budget"),
              nb::arg("threads"), nb::arg("isa"), nb::arg("share"), nb::arg("trace"), nb::arg("ahead"),

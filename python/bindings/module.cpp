@@ -92,6 +92,7 @@ nb::dict candidate_table(const Candidate& candidate)
     table["profiling"] = candidate.profiling;
     table["usable"] = candidate.usable;
     table["reasons"] = candidate.reasons;
+    table["shading_rate"] = shading_rate_of(candidate.shading_rate);
     return table;
 }
 

@@ -70,6 +70,12 @@ def plain_table(*columns):
     return table
 
 
+def _shading(rate):
+    if not rate["usable"]:
+        return ", ".join(rate["reasons"])
+    return f"{' '.join(f'{w}x{h}' for w, h in rate['rates'])}, tiles of {'..'.join(map(str, rate['tile']))} px"
+
+
 @app.command()
 def info(as_json: Json = False):
     """Version, machine, and every backend candidate with every reason against it."""
@@ -88,6 +94,9 @@ def info(as_json: Json = False):
                       ", ".join(candidate.get("profiling", ())),
                       Text("\n".join(candidate["reasons"]), "dim"))
     out.print(table)
+    for candidate in found["candidates"]:
+        if candidate["backend"] == "vulkan":
+            out.print(Text(f"shading rates of {candidate['device']}: {_shading(candidate['shading_rate'])}"))
 
 
 @app.command()

@@ -21,7 +21,8 @@ def info():
         dict with version, python, numpy, machine, cores, isa, and candidates: a list of dicts with
         backend, device, uuid, driver, software, in_place (reads arrays where they lie), shares (memory that
         others open), sync (how its work is ordered with theirs: "timeline", "binary" or "host"), profiling (what it
-        can tell: timestamps, sources, statistics), usable and reasons.
+        can tell: timestamps, sources, statistics), usable and reasons; and shading_rate: usable, reasons, rates, tile
+        (least and largest px), strict and combiners of its VK_KHR_fragment_shading_rate, see `foveate.sample_vrs`.
 
     Example:
         >>> "cpu" in [candidate["backend"] for candidate in foveate.info()["candidates"]]

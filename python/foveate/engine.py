@@ -24,6 +24,7 @@ from .relevance import Relevance, tokens_relevance
 from .relevance import relevance as relevance_stage
 from .sample import Patches
 from .sample import sample as sample_stage
+from .sample_vrs import sample_vrs as sample_vrs_stage
 from .share import Sharing, empty_array
 from .tensor import Tokens
 from .tensor import tensor as tensor_stage
@@ -121,7 +122,8 @@ class Engine(Sharing):
     @property
     def caps(self) -> dict:
         """The backend of the sample stage: backend, device, uuid, driver, isa, software, host_visible,
-        sync, memory_budget, image_bytes_max, shaders (release or profile), profiling (what the device can tell).
+        sync, memory_budget, image_bytes_max, shaders (release or profile), profiling (what the device can tell),
+        shading_rate (of the hardware path of `sample_vrs`, or the reasons against it).
         """
         return self._open().caps(SAMPLE)
 
@@ -215,6 +217,10 @@ class Engine(Sharing):
         return sample_stage(pyramid, layout, model=model, patch=patch, merge=merge, mean=mean, std=std,
                             frames=frames, channels=channels, dtype=dtype, taps=taps, lod_bias=lod_bias,
                             engine=self)
+
+    def sample_vrs(self, image, rates, **options):
+        """The stage sample, with shading rates; see `foveate.sample_vrs.sample_vrs`."""
+        return sample_vrs_stage(image, rates, engine=self, **options)
 
     def tensor(self, patches: Patches, layout: Layout) -> Tokens:
         """The stage tensor; see `foveate.tensor`."""

@@ -51,13 +51,14 @@ class Profile(NamedTuple):
 FLAGS = ("strict", "combiners", "transpose", "tall", "clamp_inputs")    # by bit
 
 
-def _known(core):
+def from_core(core):
+    """The Profile of the core's own."""
     rates = tuple((1 << (code >> 2), 1 << (code & 3)) for code in range(16) if core.supported >> code & 1)
     flags = {name: bool(core.flags >> bit & 1) for bit, name in enumerate(FLAGS)}
     return Profile(rates, (core.tile_min, core.tile_max), **flags)
 
 
-PROFILES = {name: _known(core) for name, core in _core.rate_profiles().items()}
+PROFILES = {name: from_core(core) for name, core in _core.rate_profiles().items()}
 
 
 def profile_of(profile):

@@ -196,7 +196,7 @@ void expecting()
               "no semaphores");
         return;
     }
-    const Ref<vulkan::Device> other(new vulkan::Device(vulkan::choose_adapter(""), 0, nullptr, true));
+    const Ref<vulkan::Device> other(new vulkan::Device(vulkan::choose_adapter(""), 0, nullptr, {.share = true}));
     Ref<Block> block;
     const ImageView view = lent(*one, block);
     const std::uint64_t waits = one->counters().host_waits;

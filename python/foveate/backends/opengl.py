@@ -18,6 +18,10 @@ VERSION = 430
 BINDINGS = 16           # storage blocks that a shader may have
 ALIGNMENT = 256         # bytes: no driver may ask for more of a binding's offset
 PARAMS = 15             # the uniform block of shaders/shared/api.h
+NONE = {"backend": "opengl", "device": "no device", "uuid": "", "driver": "", "software": False, "in_place": False,
+        "shares": False, "sync": "host", "profiling": [], "usable": False, "reasons": [],
+        "shading_rate": {"usable": False, "reasons": ["no rasteriser"], "rates": [], "tile": [], "strict": False,
+                         "combiners": False}}
 SOFTWARE = ("llvmpipe", "softpipe", "SwiftShader")
 
 
@@ -49,9 +53,8 @@ def _described(context):
     blocks = context.info.get("GL_MAX_COMPUTE_SHADER_STORAGE_BLOCKS", BINDINGS)
     if blocks < BINDINGS:
         reasons.append(f"{blocks} storage blocks in a shader, needs {BINDINGS}")
-    return {"backend": "opengl", "device": renderer, "uuid": found[0], "driver": context.info["GL_VERSION"],
-            "software": any(name in renderer for name in SOFTWARE), "in_place": False, "shares": False, "sync": "host",
-            "profiling": [], "usable": not reasons, "reasons": reasons}
+    return NONE | {"device": renderer, "uuid": found[0], "driver": context.info["GL_VERSION"],
+                   "software": any(name in renderer for name in SOFTWARE), "usable": not reasons, "reasons": reasons}
 
 
 def candidates():
@@ -61,17 +64,14 @@ def candidates():
 
 
 def _candidates():
-    nothing = {"backend": "opengl", "device": "no device", "uuid": "", "driver": "", "software": False,
-               "in_place": False, "shares": False, "sync": "host", "profiling": [],
-               "usable": False}
     try:
         moderngl = _moderngl()
     except UnsupportedError as lacking:
-        return [nothing | {"reasons": [str(lacking)]}]
+        return [NONE | {"reasons": [str(lacking)]}]
     found = []
     for context, refused in _contexts(moderngl):
         if context is None:
-            return found or [nothing | {"reasons": [refused]}]
+            return found or [NONE | {"reasons": [refused]}]
         found.append(_described(context))
         context.release()
     return found
