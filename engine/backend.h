@@ -101,6 +101,10 @@ public:
     // The block for others to open, and what others share as a block. Throws where the backend cannot.
     virtual SharedMemory share(const Ref<Block>& block) = 0;
     virtual Ref<Block> attach(SharedMemory memory) = 0;
+    // An image that others share, by backends that attach(), and its first level as an array of rows that image()
+    // reads in place. The block stands for the image and has no bytes itself.
+    virtual Ref<Block> attach_texture(SharedTexture) { return attach(SharedMemory()); }
+    virtual Ref<Block> take(Record&, const Ref<Block>&) { return attach(SharedMemory()); }
     // A point behind everything that was finished; a point that the other side is to signal; and what is finished
     // from now on comes behind that point, on the device. Each point is waited for once at most.
     virtual SharedSemaphore signal() = 0;

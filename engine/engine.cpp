@@ -110,6 +110,22 @@ Ref<Block> Engine::attach(SharedMemory memory)
     return state_->backend(Stage::pyramid).attach(std::move(memory));
 }
 
+Ref<Block> Engine::attach_texture(SharedTexture texture)
+{
+    state_->check_process();
+    return state_->backend(Stage::pyramid).attach_texture(std::move(texture));
+}
+
+Ref<Block> Engine::take(const Ref<Block>& texture)
+{
+    state_->check_process();
+    Backend& backend = state_->owner(texture);
+    Run run(*state_);
+    Ref<Block> taken = backend.take(run.on(backend), texture);
+    run.finish();
+    return taken;
+}
+
 SharedSemaphore Engine::signal()
 {
     state_->check_process();

@@ -95,6 +95,8 @@ public:
     // With EngineOptions::share: a block for others to open, and what others share as a block of this engine.
     SharedMemory share(const Ref<Block>& block);
     Ref<Block> attach(SharedMemory memory);
+    Ref<Block> attach_texture(SharedTexture texture);
+    Ref<Block> take(const Ref<Block>& texture);
     // How the work of this engine is ordered with that of others who share its memory: see Backend.
     SharedSemaphore signal();
     SharedSemaphore expect();

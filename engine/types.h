@@ -62,6 +62,19 @@ struct SharedMemory {
     std::string device_uuid, driver_uuid;  // 32 hex digits each: only the same pair understands the descriptor
 };
 
+// An image of optimal tiling as another device, API or process opens it: it must be made there by the same numbers.
+// Formats, usages and layouts are Vulkan's. One side at a time has it: it is given to the external queue family in
+// `layout`, and taken from there.
+struct SharedTexture {
+    Fd fd;                              // opaque
+    std::uint64_t allocation_size = 0, offset = 0;  // of the memory; of the image within it
+    std::uint32_t memory_type = 0;
+    bool dedicated = false;             // the memory was allocated for that one image
+    std::uint32_t width = 0, height = 0, levels = 1;
+    std::uint32_t format = 0, usage = 0, layout = 0;
+    std::string device_uuid, driver_uuid;
+};
+
 // How the work of two sides is ordered, the worst first: the host waits; a semaphore for every point, with one wait
 // each; one semaphore that counts.
 enum class Sync : std::uint32_t { host, binary, timeline };

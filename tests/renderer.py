@@ -25,7 +25,9 @@ class Renderer:
         queue = vk.VkDeviceQueueCreateInfo(queueFamilyIndex=0, queueCount=1, pQueuePriorities=[1.0])
         self.device = vk.vkCreateDevice(adapter, vk.VkDeviceCreateInfo(
             pQueueCreateInfos=[queue], ppEnabledExtensionNames=["VK_KHR_external_memory_fd"]), None)
-        self.made = []
+        self.made, self.images = [], []
+        self.queue = vk.vkGetDeviceQueue(self.device, 0, 0)
+        self.pool = vk.vkCreateCommandPool(self.device, vk.VkCommandPoolCreateInfo(queueFamilyIndex=0), None)
 
     def _buffer(self, size):
         external = vk.VkExternalMemoryBufferCreateInfo(handleTypes=HANDLE)
@@ -59,7 +61,67 @@ class Renderer:
             pNext=incoming, allocationSize=record["allocation_size"], memoryTypeIndex=record["memory_type"]), None)
         return self._bound(buffer, memory, record["size"])
 
+    def texture(self, pixels, format, levels=1):
+        """An image of these (height, width, 4) pixels, as a descriptor and the record of it."""
+        height, width, _ = pixels.shape
+        usage = vk.VK_IMAGE_USAGE_TRANSFER_SRC_BIT | vk.VK_IMAGE_USAGE_TRANSFER_DST_BIT
+        usage |= vk.VK_IMAGE_USAGE_COLOR_ATTACHMENT_BIT
+        image = vk.vkCreateImage(self.device, vk.VkImageCreateInfo(
+            pNext=vk.VkExternalMemoryImageCreateInfo(handleTypes=HANDLE), imageType=vk.VK_IMAGE_TYPE_2D,
+            format=format, extent=vk.VkExtent3D(width, height, 1), mipLevels=levels, arrayLayers=1,
+            samples=vk.VK_SAMPLE_COUNT_1_BIT, tiling=vk.VK_IMAGE_TILING_OPTIMAL, usage=usage,
+            sharingMode=vk.VK_SHARING_MODE_EXCLUSIVE, initialLayout=vk.VK_IMAGE_LAYOUT_UNDEFINED), None)
+        needs = vk.vkGetImageMemoryRequirements(self.device, image)
+        own = vk.VkMemoryDedicatedAllocateInfo(image=image)
+        memory = vk.vkAllocateMemory(self.device, vk.VkMemoryAllocateInfo(
+            pNext=vk.VkExportMemoryAllocateInfo(pNext=own, handleTypes=HANDLE), allocationSize=needs.size,
+            memoryTypeIndex=0), None)
+        vk.vkBindImageMemory(self.device, image, memory, 0)
+        self.images.append((image, memory))
+        self.draw(pixels, vk.VK_IMAGE_LAYOUT_UNDEFINED)
+        get_fd = vk.vkGetDeviceProcAddr(self.device, "vkGetMemoryFdKHR")
+        fd = get_fd(self.device, vk.VkMemoryGetFdInfoKHR(memory=memory, handleType=HANDLE))
+        return fd, {"allocation_size": needs.size, "offset": 0, "memory_type": 0, "dedicated": True, "width": width,
+                    "height": height, "levels": levels, "format": format, "usage": usage,
+                    "layout": vk.VK_IMAGE_LAYOUT_GENERAL, "device_uuid": self.device_uuid,
+                    "driver_uuid": self.driver_uuid}
+
+    def draw(self, pixels, layout=vk.VK_IMAGE_LAYOUT_GENERAL):
+        """Puts pixels into the last image and gives it away, in the layout GENERAL; waits on the host."""
+        height, width, _ = pixels.shape
+        image, _ = self.images[-1]
+        rows, needs = self._buffer(pixels.nbytes)
+        memory = vk.vkAllocateMemory(self.device, vk.VkMemoryAllocateInfo(
+            allocationSize=needs.size, memoryTypeIndex=0), None)
+        self._bound(rows, memory, pixels.nbytes)[:] = pixels.reshape(-1).view(np.uint8)
+        commands, = vk.vkAllocateCommandBuffers(self.device, vk.VkCommandBufferAllocateInfo(
+            commandPool=self.pool, level=vk.VK_COMMAND_BUFFER_LEVEL_PRIMARY, commandBufferCount=1))
+        vk.vkBeginCommandBuffer(commands, vk.VkCommandBufferBeginInfo())
+        whole = vk.VkImageSubresourceRange(vk.VK_IMAGE_ASPECT_COLOR_BIT, 0, vk.VK_REMAINING_MIP_LEVELS, 0, 1)
+        new = layout == vk.VK_IMAGE_LAYOUT_UNDEFINED
+        ignored = vk.VK_QUEUE_FAMILY_IGNORED
+
+        def barrier(before, after, source, target):
+            every, transfer = vk.VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, vk.VK_ACCESS_TRANSFER_WRITE_BIT
+            vk.vkCmdPipelineBarrier(commands, every, every, 0, 0, None, 0, None, 1, [vk.VkImageMemoryBarrier(
+                srcAccessMask=transfer, dstAccessMask=transfer, oldLayout=before, newLayout=after,
+                srcQueueFamilyIndex=source, dstQueueFamilyIndex=target, image=image, subresourceRange=whole)])
+
+        drawn = vk.VK_IMAGE_LAYOUT_TRANSFER_DST_OPTIMAL
+        barrier(layout, drawn, *((ignored, ignored) if new else (vk.VK_QUEUE_FAMILY_EXTERNAL, 0)))
+        vk.vkCmdCopyBufferToImage(commands, rows, image, drawn, 1, [vk.VkBufferImageCopy(
+            imageSubresource=vk.VkImageSubresourceLayers(vk.VK_IMAGE_ASPECT_COLOR_BIT, 0, 0, 1),
+            imageExtent=vk.VkExtent3D(width, height, 1))])
+        barrier(drawn, vk.VK_IMAGE_LAYOUT_GENERAL, 0, vk.VK_QUEUE_FAMILY_EXTERNAL)
+        vk.vkEndCommandBuffer(commands)
+        vk.vkQueueSubmit(self.queue, 1, [vk.VkSubmitInfo(pCommandBuffers=[commands])], vk.VK_NULL_HANDLE)
+        vk.vkQueueWaitIdle(self.queue)
+
     def close(self):
+        vk.vkDestroyCommandPool(self.device, self.pool, None)
+        for image, memory in self.images:
+            vk.vkDestroyImage(self.device, image, None)
+            vk.vkFreeMemory(self.device, memory, None)
         for buffer, memory in self.made:
             vk.vkDestroyBuffer(self.device, buffer, None)
             vk.vkFreeMemory(self.device, memory, None)

@@ -169,7 +169,7 @@ def test_who_cannot(sharing, driver, make_engine, cpu):
         cpu.attach(shared)
     with pytest.raises(InputError, match="Engine: share: got ndarray, expected an Array"):
         one.share(np.zeros(3))
-    with pytest.raises(InputError, match="Engine: attach: got Array, expected Shared"):
+    with pytest.raises(InputError, match="Engine: attach: got Array, expected Shared or SharedTexture"):
         one.attach(one.empty((10, 10)))
     with pytest.raises(InputError, match="Engine: share: array: got one in the caller's memory"):
         one.share(one.pyramid(random_image(1, 20, 20)).level(0))

@@ -23,7 +23,7 @@ namespace foveate::vulkan {
     X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties)       \
     X(GetPhysicalDeviceQueueFamilyProperties) X(EnumerateDeviceExtensionProperties) X(CreateDevice)          \
     X(GetPhysicalDeviceExternalBufferProperties) X(GetPhysicalDeviceExternalSemaphoreProperties)              \
-    X(GetDeviceProcAddr)
+    X(GetPhysicalDeviceImageFormatProperties2) X(GetDeviceProcAddr)
 
 #define VULKAN_DEBUG_INSTANCE_FUNCTIONS(X) X(CreateDebugUtilsMessengerEXT) X(DestroyDebugUtilsMessengerEXT)
 
@@ -35,6 +35,7 @@ namespace foveate::vulkan {
     X(CreateSemaphore) X(DestroySemaphore) X(WaitSemaphores)                                                 \
     X(CreateBuffer) X(DestroyBuffer) X(GetBufferMemoryRequirements) X(BindBufferMemory)                      \
     X(GetBufferMemoryRequirements2)                                                                          \
+    X(CreateImage) X(DestroyImage) X(GetImageMemoryRequirements2) X(BindImageMemory) X(CmdCopyImageToBuffer) \
     X(AllocateMemory) X(FreeMemory) X(MapMemory)                                                             \
     X(CreateShaderModule) X(DestroyShaderModule)                                                             \
     X(CreateDescriptorSetLayout) X(DestroyDescriptorSetLayout)                                               \

@@ -86,6 +86,7 @@ public:
     SharedMemory share(Buffer& buffer);
     Ref<Buffer> attach(SharedMemory memory);
 
+    bool shares() const { return share_; }           // its buffers can be opened by others
     bool shared() const { return shared_; }          // every Use is the same mapped memory
     std::uint64_t budget() const { return budget_; }
     std::uint64_t used() const;                      // bytes allocated, pooled ones included

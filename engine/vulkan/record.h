@@ -10,6 +10,7 @@
 #include "engine/compute/record.h"
 #include "engine/trace.h"
 #include "engine/vulkan/program.h"
+#include "engine/vulkan/texture.h"
 
 namespace foveate::vulkan {
 
@@ -107,6 +108,8 @@ public:
     void use(const Ref<Buffer>& buffer);
     // Hands it to the others who share it, when what is recorded is done.
     void hand_over(const Ref<Buffer>& buffer);
+    // Its first level, in rows, into a buffer that lives as long as this recording's work.
+    void take(const Ref<Texture>& texture, const Ref<Buffer>& to);
     void use(const Ref<Block>& buffer) override;
     std::byte* fill(const Ref<Block>& buffer) override;
     Ref<Buffer> read_back(const Ref<Buffer>& buffer);

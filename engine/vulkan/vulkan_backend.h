@@ -32,6 +32,8 @@ public:
     SharedSemaphore signal() override { return semaphores_->signal(); }
     SharedSemaphore expect() override { return semaphores_->expect(); }
     void wait(SharedSemaphore point) override { semaphores_->wait(std::move(point)); }
+    Ref<Block> attach_texture(SharedTexture texture) override;
+    Ref<Block> take(Record& record, const Ref<Block>& texture) override;
     void finish(Record& record) override;
     void settle() override;
 

@@ -352,6 +352,7 @@ void bind_engine(nb::module_& module)
         .def("spans", spans_of);
     bind_share(base);
     bind_trace(base);
+    bind_texture(module, base);
     bind_warp(module, base);
     bind_sample_vrs(module, base);
     nb::class_<UnlockedEngine, Engine>(module, "Engine")

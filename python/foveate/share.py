@@ -108,6 +108,43 @@ def empty_array(core, shape, dtype) -> Array:
     return Array(core.empty(list(sizes), PIXELS.index(dtype)))
 
 
+class SharedTexture(_Described):
+    """A descriptor of an image of optimal tiling, as renderers draw, and the record of how it was made.
+
+    `record`: allocation_size, offset, memory_type and dedicated, of its memory; width, height, levels, and the numbers
+    of VkFormat, VkImageUsageFlags and of the VkImageLayout in which it is given to the external queue family;
+    device_uuid and driver_uuid.
+    """
+
+    __slots__ = ()
+
+    @property
+    def fd(self) -> int:
+        if self._fd < 0:
+            raise InputError("Engine: shared: got a closed descriptor, expected an open one. Share the array again.")
+        return self._fd
+
+    def __repr__(self) -> str:
+        return f"<foveate.SharedTexture {self.record['height']} x {self.record['width']}, fd {self._fd}>"
+
+
+class Texture:
+    """A renderer's image, opened by `Engine.attach`."""
+
+    __slots__ = ("_core", "_engine")
+
+    def __init__(self, core, engine):
+        self._core, self._engine = core, engine
+
+    def take(self) -> Array:
+        """What is drawn, (height, width, 4), copied on the device into memory that every stage reads in place.
+
+        Whoever draws must be done, or `Engine.wait` was given the point of it; and draws the next frame behind
+        `Engine.signal`. With `ahead` the host must not read the array before `Engine.settle`.
+        """
+        return Array(self._engine._open().take(self._core))
+
+
 class Sharing:
     """What an Engine that shares its memory can do with others."""
 
@@ -125,19 +162,23 @@ class Sharing:
             shared.point = self.signal()
         return shared
 
-    def attach(self, shared: Shared) -> Array:
-        """The array that another Engine shared, in the same memory; its descriptor stays the caller's.
+    def attach(self, shared: Shared | SharedTexture) -> Array | Texture:
+        """What another Engine or a renderer shared, in the same memory; its descriptor stays the caller's.
 
         What is asked of the engine from now on waits for `shared.point`, on the device.
         """
         core = self._open()
-        if not isinstance(shared, Shared):
-            raise InputError(f"Engine: attach: got {type(shared).__name__}, expected Shared.")
-        for name, kind in FIELDS.items():
+        if not isinstance(shared, Shared | SharedTexture):
+            raise InputError(f"Engine: attach: got {type(shared).__name__}, expected Shared or SharedTexture.")
+        fields = FIELDS if isinstance(shared, Shared) else TEXTURE_FIELDS
+        for name, kind in fields.items():
             value = shared.record.get(name)
             require(_good(value, kind), f"Engine: attach: record: {name}", repr(value),
                     "whole numbers" if kind is list else f"{kind.__name__}", "Give the record as it came.")
-        array = Array(core.attach(shared.fd, {name: shared.record[name] for name in FIELDS}))
+        record = {name: shared.record[name] for name in fields}
+        if isinstance(shared, SharedTexture):
+            return Texture(core.attach_texture(shared.fd, record), self)
+        array = Array(core.attach(shared.fd, record))
         if shared.point is not None:
             self.wait(shared.point)
         return array
@@ -188,6 +229,9 @@ class Sharing:
 # What a record must hold, as it may have come from anywhere.
 FIELDS = {"shape": list, "strides": list, "dtype": str, "offset": int, "size": int, "buffer_size": int,
           "allocation_size": int, "memory_type": int, "dedicated": bool, "device_uuid": str, "driver_uuid": str}
+TEXTURE_FIELDS = {"allocation_size": int, "offset": int, "memory_type": int, "dedicated": bool, "width": int,
+                  "height": int, "levels": int, "format": int, "usage": int, "layout": int, "device_uuid": str,
+                  "driver_uuid": str}
 POINT_FIELDS = {"kind": str, "value": int, "expected": bool, "device_uuid": str, "driver_uuid": str}
 
 
