@@ -53,6 +53,7 @@ tiles, warped = engine.rate_tiles(IMAGE, gaze=(0.5, 0.5)), engine.warp(IMAGE, si
 def inside():
     for call in (lambda: engine.image(IMAGE), lambda: engine.pyramid(IMAGE), lambda: engine.layout((48, 64), budget=6),
                  lambda: engine.empty((4, 4)), lambda: engine.share(None), lambda: engine.attach(None),
+                 engine.signal, engine.expect, lambda: engine.wait(None), engine.settle,
                  lambda: engine.relevance(IMAGE, saliency="both", cell=16), lambda: relevance.cells,
                  lambda: engine.rate(IMAGE, previous=rates, budget=6), lambda: rates.codes,
                  lambda: engine.rate_tiles(IMAGE, content="ffx"), lambda: engine.warp(IMAGE, size=(8, 8)),

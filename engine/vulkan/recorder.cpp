@@ -158,8 +158,13 @@ void Recorder::reap()
     std::list<Flight> done;
     {
         std::lock_guard lock(mutex_);
-        while (!flights_.empty() && device_->wait(flights_.front().value, 0) == VK_SUCCESS)
-            done.splice(done.end(), flights_, flights_.begin());
+        bool asking = true;  // until the first that is not done; those behind it may be known to be
+        for (auto flight = flights_.begin(); flight != flights_.end();) {
+            const auto next = std::next(flight);
+            asking = asking && device_->wait(flight->value, 0) == VK_SUCCESS;
+            if (device_->done(flight->value)) done.splice(done.end(), flights_, flight);
+            flight = next;
+        }
     }
     for (Flight& flight : done) {
         if (!flight.recording) continue;
