@@ -99,7 +99,8 @@ public:
     // Memory that the host writes images to, and image() reads in place.
     virtual Ref<Block> empty(std::uint64_t size) = 0;
     // The block for others to open, and what others share as a block. Throws where the backend cannot.
-    virtual SharedMemory share(const Ref<Block>& block) = 0;
+    // accompanied: for a Companion of the block, so that its memory can be used again.
+    virtual SharedMemory share(const Ref<Block>& block, bool accompanied = false) = 0;
     virtual Ref<Block> attach(SharedMemory memory) = 0;
     // An image that others share, by backends that attach(), and its first level as an array of rows that image()
     // reads in place. The block stands for the image and has no bytes itself.

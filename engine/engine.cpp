@@ -98,10 +98,10 @@ Ref<Block> Engine::empty(std::uint64_t size)
     return state_->backend(Stage::pyramid).empty(size);
 }
 
-SharedMemory Engine::share(const Ref<Block>& block)
+SharedMemory Engine::share(const Ref<Block>& block, bool accompanied)
 {
     state_->check_process();
-    return state_->owner(block).share(block);
+    return state_->owner(block).share(block, accompanied);
 }
 
 Ref<Block> Engine::attach(SharedMemory memory)

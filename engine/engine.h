@@ -93,7 +93,7 @@ public:
     // Memory that the host writes, and in which images are read in place.
     Ref<Block> empty(std::uint64_t size);
     // With EngineOptions::share: a block for others to open, and what others share as a block of this engine.
-    SharedMemory share(const Ref<Block>& block);
+    SharedMemory share(const Ref<Block>& block, bool accompanied = false);
     Ref<Block> attach(SharedMemory memory);
     Ref<Block> attach_texture(SharedTexture texture);
     Ref<Block> take(const Ref<Block>& texture);

@@ -170,6 +170,7 @@ struct TokensSpec {
     RateSpec rate;
     LayoutSpec layout;
     SampleSpec sample;
+    bool host = true;                   // patches where the host reads them, not only their device
 };
 
 }  // namespace foveate

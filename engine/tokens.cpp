@@ -120,7 +120,7 @@ Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec, cons
     result.patches =
         in_range("sample", [&] { return samples.sample(run.on(samples), pyramid, layout, plans.sample); });
     const Range last("tensor");     // where what was recorded runs
-    result.patches.data = samples.tensor(run.on(samples), result.patches.data);
+    if (spec.host) result.patches.data = samples.tensor(run.on(samples), result.patches.data);
     run.finish();
     return result;
 }

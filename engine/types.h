@@ -37,6 +37,14 @@ constexpr std::uint32_t element_size(Element element)
 }
 constexpr std::uint32_t dtype_size(Dtype dtype) { return dtype == Dtype::f32 ? 4 : 2; }
 
+// What another API keeps for the memory of a block, for as long as that memory exists: its import. It knows when
+// nobody there works with the memory any more: only then is it used again.
+class Companion : public Counted {
+public:
+    virtual void released() = 0;                   // the block's last owner has let go
+    virtual bool idle(std::uint64_t wait_ns) = 0;  // waits for that, so long at most
+};
+
 // A block of memory that a backend made. Counted: a DLPack consumer may hold it longer than the engine lives.
 class Block : public Counted {
 public:
@@ -45,8 +53,11 @@ public:
     virtual bool visible() { return host() != nullptr; }  // the same question without the wait
     std::uint64_t size() const { return size_; }
     const void* owner() const { return owner_; }  // the backend that made it, only to tell one from another
+    Companion* companion() const { return companion_.get(); }
+    void set_companion(Ref<Companion> companion) { companion_ = std::move(companion); }
 
 protected:
+    Ref<Companion> companion_;
     const void* owner_ = nullptr;
     std::uint64_t size_ = 0;
 };

@@ -79,12 +79,13 @@ M* make(const Array& array, bool copy)
     Array& own = context->array;
     Tensor& tensor = context->managed.tensor;
     tensor.data = own.elements() == 0 ? nullptr : own.data();
+    tensor.device = own.device;
     tensor.ndim = std::int32_t(own.shape.size());
     tensor.dtype = own.type;
     tensor.shape = own.shape.data();
     tensor.strides = own.strides.data();
     if constexpr (std::is_same_v<M, ManagedVersioned>)
-        context->managed.flags = own.read_only * READ_ONLY + copy * IS_COPIED;
+        context->managed.flags = own.read_only * READ_ONLY + (copy || own.copied) * IS_COPIED;
     context->managed.context = context.get();
     context->managed.deleter = [](M* managed) {
         std::unique_ptr<Context<M>> owner(static_cast<Context<M>*>(managed->context));
@@ -93,14 +94,15 @@ M* make(const Array& array, bool copy)
 }
 
 // The struct as it came -> an array whose every address can be computed without overflow.
-Borrowed borrow(const Tensor& tensor, bool read_only)
+Borrowed borrow(const Tensor& tensor, bool read_only, DeviceType device)
 {
     const auto refuse = [](bool good, const char* what, const auto& got, const auto& expected) {
         if (!good) require(false, std::string("image: DLPack ") + what, got, expected);
     };
-    require(tensor.device.type == CPU || tensor.device.type == CUDA_HOST, "image: DLPack device",
-            "type " + std::to_string(tensor.device.type), "the cpu (type 1)",
-            "Copy the array to the host first.", ErrorKind::unsupported);
+    const DeviceType other = device == CUDA ? CUDA_MANAGED : CUDA_HOST;
+    if (tensor.device.type != device && tensor.device.type != other)
+        fail(ErrorKind::unsupported, "image: DLPack device", "type " + std::to_string(tensor.device.type),
+             device == CUDA ? "CUDA (type 2)" : "the cpu (type 1)", "Copy the array to the host first.");
     refuse(tensor.ndim >= 1 && tensor.ndim <= AXES, "axes", tensor.ndim, "1..8");
     refuse(tensor.shape != nullptr, "shape", "null", "a shape");
     refuse(tensor.dtype.lanes == 1, "lanes", tensor.dtype.lanes, "1");
@@ -201,22 +203,22 @@ ManagedVersioned* make_versioned(const Array& array, bool copy)
 }
 
 // A throw in a constructor skips its destructor, hence the guard.
-Lease::Lease(Managed* managed)
+Lease::Lease(Managed* managed, DeviceType device)
 {
     Lease guard;
     guard.managed_ = managed;
-    guard.array_ = borrow(managed->tensor, false);
+    guard.array_ = borrow(managed->tensor, false, device);
     *this = std::move(guard);
 }
 
-Lease::Lease(ManagedVersioned* managed)
+Lease::Lease(ManagedVersioned* managed, DeviceType device)
 {
     Lease guard;
     guard.versioned_ = managed;
     // Of another major version nothing but the deleter may be touched.
     require(managed->version.major == MAJOR, "image: DLPack version", managed->version.major, "1",
             "Export the array with max_version=(1, 1).");
-    guard.array_ = borrow(managed->tensor, (managed->flags & READ_ONLY) != 0);
+    guard.array_ = borrow(managed->tensor, (managed->flags & READ_ONLY) != 0, device);
     *this = std::move(guard);
 }
 

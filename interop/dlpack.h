@@ -21,7 +21,7 @@ inline constexpr const char* NAME_USED = "used_dltensor";
 inline constexpr const char* NAME_VERSIONED = "dltensor_versioned";
 inline constexpr const char* NAME_VERSIONED_USED = "used_dltensor_versioned";
 
-enum DeviceType : std::int32_t { CPU = 1, CUDA = 2, CUDA_HOST = 3 };
+enum DeviceType : std::int32_t { CPU = 1, CUDA = 2, CUDA_HOST = 3, CUDA_MANAGED = 13 };
 enum TypeCode : std::uint8_t { INT = 0, UINT = 1, FLOAT = 2, OPAQUE = 3, BFLOAT = 4, COMPLEX = 5, BOOL = 6 };
 enum Flags : std::uint64_t { READ_ONLY = 1, IS_COPIED = 2 };
 
@@ -80,8 +80,12 @@ struct Array {
     DataType type;
     std::vector<std::int64_t> shape, strides;   // strides in elements
     bool read_only = false;
+    bool copied = false;                        // the memory was made for the consumer alone
+    Device device;
+    std::byte* base = nullptr;                  // of the block, where that device sees it elsewhere than the host
+    Ref<Counted> loan;                          // ends with the consumer's tensor, before the block does
 
-    std::byte* data() const { return block->host() + offset; }
+    std::byte* data() const { return (base ? base : block->host()) + offset; }
     std::uint64_t elements() const;
 };
 
@@ -104,9 +108,10 @@ struct Borrowed {
 class Lease {
 public:
     Lease() = default;
-    // Both take the tensor over at once; where they throw, its deleter has been called.
-    explicit Lease(Managed* managed);
-    explicit Lease(ManagedVersioned* managed);
+    // Both take the tensor over at once; where they throw, its deleter has been called. `device`: where its memory
+    // must be; memory of CUDA's is CUDA's alone or managed.
+    explicit Lease(Managed* managed, DeviceType device = CPU);
+    explicit Lease(ManagedVersioned* managed, DeviceType device = CPU);
     Lease(Lease&& other) noexcept;
     Lease& operator=(Lease&& other) noexcept;
     Lease(const Lease&) = delete;

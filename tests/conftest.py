@@ -102,6 +102,65 @@ def cpu(make_engine):
     return make_engine("cpu")
 
 
+@pytest.fixture(scope="session")
+def stub_library(tmp_path_factory):
+    """A CUDA driver over the host's memory."""
+    from child import compiled
+
+    sources = [f"tests/stub_cuda/{name}.cpp" for name in ("stub", "work")]
+    return compiled(tmp_path_factory.mktemp("stub"), "libcuda_stub.so", sources, "-shared", "-fPIC")
+
+
+@pytest.fixture
+def stub_cuda(stub_library, monkeypatch):
+    """stub_cuda(name, before="") -> UUID: it is the machine's driver, and its last device is this Vulkan driver's."""
+    from foveate import _core
+
+    def install(name, before=""):
+        uuid = next(c["uuid"] for c in map(dict, _core.candidates()) if DEVICES[name] in c["device"])
+        monkeypatch.setenv("FOVEATE_CUDA_LIBRARY", str(stub_library))
+        monkeypatch.setenv("FOVEATE_STUB_CUDA_DEVICES", before + uuid)
+        return uuid
+
+    return install
+
+
+@pytest.fixture(params=[name for name in BACKENDS if name in DEVICES])
+def cuda_driver(request):
+    return request.param
+
+
+@pytest.fixture
+def cuda_uuid(cuda_driver, stub_cuda):
+    return stub_cuda(cuda_driver, "0" * 32 + ",")
+
+
+@pytest.fixture
+def stub(stub_library, cuda_uuid):
+    """The functions of the CUDA driver that is one of these: its second device is the Vulkan driver's."""
+    from cuda_side import Stub
+
+    return Stub(stub_library)
+
+
+@pytest.fixture
+def make_cuda(stub, cuda_driver):
+    """What makes engines for CUDA on this driver."""
+    import foveate
+
+    engines = []
+
+    def make(**more):
+        engines.append(foveate.Engine(**options(cuda_driver), cuda=True, **more))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        if engine._core:
+            assert engine.stats["messages"] == 0, "the validation layer found something"
+            engine.close()
+
+
 @pytest.fixture
 def photo(tmp_path):
     """A file of noise, 128 x 96 px."""

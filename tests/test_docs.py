@@ -27,7 +27,7 @@ NOT_RUN = {
     "foveate bench": "takes minutes; `make bench` runs it",
 }
 # <!-- needs: NAME --> before a block: only run where the tests have it.
-NEEDS = {"vulkan": "lavapipe", "gl": "lavapipe", "torch": "torch"}
+NEEDS = {"vulkan": "lavapipe", "gl": "lavapipe", "cuda": "lavapipe", "torch": "torch"}
 
 
 def name(page):
@@ -79,12 +79,14 @@ def folder(tmp_path, monkeypatch):
 # Code and commands
 
 @pytest.mark.parametrize("page,number,text,marker", cases("python"))
-def test_code_runs(folder, page, number, text, marker):
+def test_code_runs(folder, page, number, text, marker, request):
     """Runs a block. The comment behind a bare expression is its value."""
     if marker == "needs: torch":
         pytest.importorskip("torch")
     if lacks(marker):
         pytest.skip(f"no {marker}")
+    if marker == "needs: cuda":
+        request.getfixturevalue("stub_cuda")("lavapipe")
     space = {"__name__": "__main__"}
     lines = text.splitlines()
     for statement in ast.parse(text).body:

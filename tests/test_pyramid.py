@@ -111,6 +111,16 @@ def test_levels_asked_for(engine):
         assert last.shape == (3, -(-40 // 2 ** (count - 1)), -(-50 // 2 ** (count - 1)))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("stored", [2, 3, 4])
+def test_one_channel_of_several(engine, dtype, stored):
+    pixels = random_image(stored, 37, 200, 4).astype(DTYPES[dtype])[..., :stored]
+    for channel in range(stored):
+        one = pixels[..., channel:channel + 1]
+        for level, same in zip(levels(engine.pyramid(one)), levels(engine.pyramid(one.copy())), strict=True):
+            assert_same(level, same)
+
+
 # Parity
 
 @functools.cache

@@ -241,7 +241,7 @@ public:
         return recording(record).read_back(block);
     }
     Ref<Block> empty(std::uint64_t size) override { return host_->allocate(size); }
-    SharedMemory share(const Ref<Block>&) override
+    SharedMemory share(const Ref<Block>&, bool) override
     {
         fail(ErrorKind::unsupported, "Engine: share", "memory of the " + caps_.backend + " backend", "of vulkan",
              "Use Engine(backend=\"vulkan\", share=True).");

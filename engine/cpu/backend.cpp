@@ -138,7 +138,7 @@ Ref<Block> CpuBackend::upload(Record&, const void* data, std::uint64_t size)
 }
 
 // Its memory is the process's own.
-SharedMemory CpuBackend::share(const Ref<Block>&)
+SharedMemory CpuBackend::share(const Ref<Block>&, bool)
 {
     fail(ErrorKind::unsupported, "Engine: share", "memory of the cpu backend", "of vulkan",
          "Use Engine(backend=\"vulkan\", share=True).");

@@ -59,7 +59,7 @@ public:
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> upload(Record& record, const void* data, std::uint64_t size) override;
     Ref<Block> empty(std::uint64_t size) override { return memory_->allocate(size); }
-    SharedMemory share(const Ref<Block>& block) override;
+    SharedMemory share(const Ref<Block>& block, bool accompanied = false) override;
     Ref<Block> attach(SharedMemory memory) override;
     SharedSemaphore signal() override { return {}; }
     SharedSemaphore expect() override;

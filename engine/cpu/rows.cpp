@@ -62,7 +62,9 @@ void reduce_u8(const std::uint8_t* a, const std::uint8_t* b, std::uint32_t width
     else if (pixel_stride == 1)
         reduce_pixels<1, 1>(a, b, width, out, plane);
     else
-        (pixel_stride == 2 ? reduce_pixels<2, 1> : reduce_pixels<4, 1>)(a, b, width, out, plane);
+        (pixel_stride == 2   ? reduce_pixels<2, 1>
+         : pixel_stride == 3 ? reduce_pixels<3, 1>
+                             : reduce_pixels<4, 1>)(a, b, width, out, plane);
 }
 
 void reduce_u16(const std::uint16_t* __restrict a, const std::uint16_t* __restrict b, std::uint32_t width,

@@ -56,6 +56,7 @@ void Buffer::last_release()
         device.detach();
         return;
     }
+    if (companion_) companion_->released();
     device->memory.give_back(this);
 }
 
@@ -113,7 +114,10 @@ Ref<Buffer> Memory::acquire(Use use, std::uint64_t size)
         std::lock_guard lock(mutex_);
         buffer = take(use, capacity);
         if (!buffer) {
-            if (!fits(capacity)) capacity = whole_pages(size);
+            if (!fits(capacity, 0)) {
+                capacity = whole_pages(size);
+                if (!fits(capacity, 0)) fits(capacity, limits::WAIT_NS);
+            }
             charge(capacity);
         }
     }
@@ -122,9 +126,9 @@ Ref<Buffer> Memory::acquire(Use use, std::uint64_t size)
 }
 
 // Both with the lock.
-bool Memory::fits(std::uint64_t bytes)
+bool Memory::fits(std::uint64_t bytes, std::uint64_t wait_ns)
 {
-    if (used_ + bytes > budget_) trim(0, bytes > budget_ ? 0 : budget_ - bytes);
+    if (used_ + bytes > budget_) trim(0, bytes > budget_ ? 0 : budget_ - bytes, wait_ns);
     return used_ + bytes <= budget_;
 }
 
@@ -165,6 +169,7 @@ Buffer* Memory::take(Use use, std::uint64_t capacity)
     for (std::size_t i = pool_.size(); i-- > 0;) {
         Buffer* buffer = pool_[i];
         if (buffer->use_ != use || buffer->capacity_ != capacity) continue;
+        if (buffer->companion_ && !buffer->companion_->idle(0)) continue;
         pool_.erase(pool_.begin() + std::ptrdiff_t(i));
         pooled_ -= capacity;
         buffer->revive();
@@ -255,28 +260,34 @@ void Memory::map(Buffer& buffer)
 
 void Memory::destroy(Buffer* buffer)
 {
+    // Memory that others still work with cannot be freed, and waiting for ever is worse than losing it.
+    if (buffer->companion_ && !buffer->companion_->idle(limits::WAIT_NS)) return;
+    buffer->companion_ = {};
     used_ -= buffer->capacity_;
     device_.vk.DestroyBuffer(device_.handle(), buffer->handle_, nullptr);
     device_.vk.FreeMemory(device_.handle(), buffer->memory_, nullptr);
     delete buffer;
 }
 
-// Frees the longest unused until at most pooled_max bytes are pooled, or at most used_max allocated.
-void Memory::trim(std::uint64_t pooled_max, std::uint64_t used_max)
+// Frees the longest unused until at most pooled_max bytes are pooled, or at most used_max allocated. What others
+// work with is left, unless they are done within wait_ns.
+void Memory::trim(std::uint64_t pooled_max, std::uint64_t used_max, std::uint64_t wait_ns)
 {
-    std::size_t count = 0;
-    while (count < pool_.size() && pooled_ > pooled_max && used_ > used_max) {
-        pooled_ -= pool_[count]->capacity_;
-        destroy(pool_[count++]);
-    }
-    pool_.erase(pool_.begin(), pool_.begin() + std::ptrdiff_t(count));
+    std::erase_if(pool_, [&](Buffer* buffer) {
+        if (pooled_ <= pooled_max || used_ <= used_max) return false;
+        if (buffer->companion_ && !closed_ && !buffer->companion_->idle(wait_ns)) return false;
+        pooled_ -= buffer->capacity_;
+        destroy(buffer);
+        return true;
+    });
 }
 
 void Memory::give_back(Buffer* buffer)
 {
     std::lock_guard lock(mutex_);
     if (std::exchange(buffer->lent_, false)) lent_.erase(buffer->host_);
-    if (!closed_ && !buffer->foreign_ && buffer->capacity_ && buffer->capacity_ <= pool_max_) {
+    const bool reusable = !buffer->foreign_ || (buffer->companion_ && !buffer->given_);
+    if (!closed_ && reusable && buffer->capacity_ && buffer->capacity_ <= pool_max_) {
         try {
             pool_.push_back(buffer);
             pooled_ += buffer->capacity_;

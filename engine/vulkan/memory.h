@@ -37,6 +37,7 @@ public:
     Use use() const { return use_; }
     bool shared() const { return foreign_; }         // with others, outside of this device
     void set_shared() { foreign_ = true; }
+    void set_given() { given_ = true; }              // to others who do not say when they are done
     bool borrowed() const { return !allocation_size_; }  // pages of the caller's
     // The device writes to it until it has done what it was given with this value.
     void set_written(std::uint64_t value) { written_ = value; }
@@ -52,7 +53,7 @@ private:
     std::uint64_t capacity_ = 0;                     // 0: the memory is not ours
     std::uint64_t buffer_size_ = 0, allocation_size_ = 0;
     bool lent_ = false, dedicated_ = false;
-    std::atomic<bool> foreign_{false};
+    std::atomic<bool> foreign_{false}, given_{false};
     std::atomic<std::uint64_t> written_{0};
     mutable std::atomic<bool> named_{false};
     VkBuffer handle_ = VK_NULL_HANDLE;
@@ -82,7 +83,8 @@ public:
     void reserve(std::uint64_t bytes);
     void unreserve(std::uint64_t bytes);
 
-    // For others to open, and what others opened to us. Of a buffer that is shared nothing is reused.
+    // For others to open, and what others opened to us. What is shared is used again only where a Companion tells
+    // that the others are done with it.
     SharedMemory share(Buffer& buffer);
     Ref<Buffer> attach(SharedMemory memory);
 
@@ -101,12 +103,12 @@ private:
     void create_handle(Buffer& buffer, VkExternalMemoryHandleTypeFlagBits handle_type);
     VkMemoryRequirements needs_of(const Buffer& buffer, VkMemoryDedicatedRequirements& dedicated) const;
     void map(Buffer& buffer);
-    bool fits(std::uint64_t bytes);
+    bool fits(std::uint64_t bytes, std::uint64_t wait_ns = 0);
     void charge(std::uint64_t bytes);
     Buffer* take(Use use, std::uint64_t capacity);
     Buffer* create(Use use, std::uint64_t capacity);
     void destroy(Buffer* buffer);
-    void trim(std::uint64_t pooled_max, std::uint64_t used_max);
+    void trim(std::uint64_t pooled_max, std::uint64_t used_max, std::uint64_t wait_ns = 0);
     void give_back(Buffer* buffer);
 
     Device& device_;

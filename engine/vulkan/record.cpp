@@ -64,7 +64,7 @@ VkCommandBuffer VulkanRecord::commands()
 Ref<Buffer> VulkanRecord::buffer(Use use, std::uint64_t size)
 {
     Ref<Buffer> made = recorder_->with_room([&] { return device().memory.acquire(use, size); });
-    hold(made);
+    this->use(made);  // it may be one that was shared
     made_.push_back(made.get());
     return made;
 }

@@ -104,12 +104,11 @@ public:
     Ref<Buffer> buffer(Use use, std::uint64_t size);
     Ref<Block> buffer(std::uint64_t size) override { return buffer(Use::device, size); }
     void hold(Ref<Block> block) { held_.push_back(std::move(block)); }
-    // Holds it, and takes it back for as long as this recording works where it is shared with others.
-    void use(const Ref<Buffer>& buffer);
     // Hands it to the others who share it, when what is recorded is done.
     void hand_over(const Ref<Buffer>& buffer);
     // Its first level, in rows, into a buffer that lives as long as this recording's work.
     void take(const Ref<Texture>& texture, const Ref<Buffer>& to);
+    // Takes it back too, for as long as this recording works, where it is shared with others.
     void use(const Ref<Block>& buffer) override;
     std::byte* fill(const Ref<Block>& buffer) override;
     Ref<Buffer> read_back(const Ref<Buffer>& buffer);

@@ -90,7 +90,7 @@ Ref<Block> VulkanBackend::empty(std::uint64_t size)
     return recorder_->with_room([&] { return device_->memory.lend(size); });
 }
 
-SharedMemory VulkanBackend::share(const Ref<Block>& block)
+SharedMemory VulkanBackend::share(const Ref<Block>& block, bool accompanied)
 {
     auto* buffer = dynamic_cast<Buffer*>(block.get());
     require(buffer && buffer->device() == device_.get(), "Engine: share: memory", "another backend's", "this one's",
@@ -103,6 +103,7 @@ SharedMemory VulkanBackend::share(const Ref<Block>& block)
         record->finish();
         buffer->set_shared();
     }
+    if (!accompanied) buffer->set_given();
     return memory;
 }
 

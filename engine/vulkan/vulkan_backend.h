@@ -27,7 +27,7 @@ public:
     Shaded sample_vrs(Record& record, const Image& image, const VrsPlan& plan) override;
     Ref<Block> tensor(Record& record, const Ref<Block>& block) override;
     Ref<Block> empty(std::uint64_t size) override;
-    SharedMemory share(const Ref<Block>& block) override;
+    SharedMemory share(const Ref<Block>& block, bool accompanied = false) override;
     Ref<Block> attach(SharedMemory memory) override { return device_->memory.attach(std::move(memory)); }
     SharedSemaphore signal() override { return semaphores_->signal(); }
     SharedSemaphore expect() override { return semaphores_->expect(); }

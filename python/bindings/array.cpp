@@ -15,7 +15,7 @@ namespace {
 
 // A capsule that nobody consumed still owns its tensor.
 template <class M>
-nb::object capsule_of(M* managed, const char* name, PyCapsule_Destructor destructor)
+nb::object wrapped(M* managed, const char* name, PyCapsule_Destructor destructor)
 {
     PyObject* capsule = PyCapsule_New(managed, name, destructor);
     if (!capsule) {
@@ -59,18 +59,21 @@ nb::object export_array(const dlpack::Array& array, nb::handle stream, const Pai
         const std::string text = "tensor: __dlpack__ dl_device: got (" + got + "), expected (1, 0), the cpu.";
         throw nb::buffer_error(text.c_str());
     }
-    const bool copied = copy.value_or(false);
     address_of(array);
-    if (max_version && max_version->first >= 1)
-        return capsule_of(dlpack::make_versioned(array, copied), dlpack::NAME_VERSIONED, end_versioned);
-    // Before version 1 a tensor could not say that it must not be written to.
-    if (array.read_only && !copied)
-        throw nb::buffer_error("tensor: __dlpack__ max_version: got None, expected (1, 0) or later for an "
-                               "array that is read-only. Use copy=True, or a consumer of DLPack 1.0.");
-    return capsule_of(dlpack::make_managed(array, copied), dlpack::NAME, end_managed);
+    return capsule_of(array, max_version && max_version->first >= 1, copy.value_or(false));
 }
 
 }  // namespace
+
+nb::object capsule_of(const dlpack::Array& array, bool versioned, bool copy)
+{
+    if (versioned) return wrapped(dlpack::make_versioned(array, copy), dlpack::NAME_VERSIONED, end_versioned);
+    // Before version 1 a tensor could not say that it must not be written to.
+    if (array.read_only && !copy)
+        throw nb::buffer_error("tensor: __dlpack__ max_version: got None, expected (1, 0) or later for an "
+                               "array that is read-only. Use copy=True, or a consumer of DLPack 1.0.");
+    return wrapped(dlpack::make_managed(array, copy), dlpack::NAME, end_managed);
+}
 
 void bind_array(nb::module_& module)
 {

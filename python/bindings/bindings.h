@@ -10,6 +10,7 @@
 
 #include "engine/compute/list.h"
 #include "engine/engine.h"
+#include "interop/cuda/array.h"
 #include "interop/dlpack.h"
 #include "interop/pixels.h"
 
@@ -17,10 +18,29 @@ namespace nb = nanobind;
 
 namespace foveate::bindings {
 
-// A Python object's array, borrowed by the buffer protocol or by DLPack: it keeps the memory alive.
+// Every Engine that Python has. Closing may wait for a device: other Python threads go on meanwhile.
+class UnlockedEngine final : public Engine {
+public:
+    UnlockedEngine(const EngineOptions& options, bool cuda);
+    ~UnlockedEngine();
+
+    Ref<cuda::Link> link;               // null without cuda
+};
+
+inline const Ref<cuda::Link>& link_of(Engine& engine) { return static_cast<UnlockedEngine&>(engine).link; }
+
+// Part of a block as an array: for CUDA where the engine is made for that, else where the host reads it.
+nb::object array_of(Engine& engine, const Ref<Block>& block, dlpack::Array array);
+
+// A Python object's array, borrowed by the buffer protocol, by DLPack, or from CUDA: it keeps the memory alive.
 class Source {
 public:
     Source(nb::handle object, bool buffer);
+    // Data is the host's; one of the three keeps it alive.
+    Source(dlpack::Borrowed array, nb::object owner, dlpack::Lease lease, Ref<Block> block)
+        : array(std::move(array)), lease_(std::move(lease)), owner_(std::move(owner)), block_(std::move(block))
+    {
+    }
     ~Source();
     Source(const Source&) = delete;
     Source& operator=(const Source&) = delete;
@@ -35,7 +55,13 @@ private:
     Py_buffer buffer_{};
     bool has_buffer_ = false;
     dlpack::Lease lease_;
+    nb::object owner_;
+    Ref<Block> block_;
 };
+
+// The capsule of a tensor, and the tensor of a capsule: from then on it is ours to end.
+nb::object capsule_of(const dlpack::Array& array, bool versioned, bool copy);
+dlpack::Lease lease_of(nb::handle capsule, dlpack::DeviceType device);
 
 // The engine's image, and the objects that own its pixels.
 struct HeldImage {
@@ -66,6 +92,7 @@ nb::dict candidate_table(const Candidate& candidate);
 void bind_share(nb::class_<Engine>& engine);
 void bind_trace(nb::class_<Engine>& engine);
 void bind_texture(nb::module_& module, nb::class_<Engine>& engine);
+void bind_cuda(nb::module_& module, nb::class_<Engine>& engine);
 void bind_warp(nb::module_& module, nb::class_<Engine>& engine);
 void bind_sample_vrs(nb::module_& module, nb::class_<Engine>& engine);
 nb::dict shading_rate_of(const ShadingRate& rate);

@@ -90,38 +90,30 @@ nb::list spans_of(Engine& engine)
     return list;
 }
 
-// Closing may wait for a device. Other Python threads go on meanwhile.
-class UnlockedEngine final : public Engine {
-public:
-    using Engine::Engine;
-    ~UnlockedEngine()
-    {
-        nb::gil_scoped_release release;
-        close();
-    }
-};
-
 void make_engine(UnlockedEngine* self, std::map<std::string, std::string> backend, std::string device,
                  std::uint64_t memory_budget, std::uint32_t threads, std::string isa, bool share,
-                 bool trace, bool ahead, const nb::dict& executors)
+                 bool trace, bool ahead, bool cuda, const nb::dict& executors)
 {
     EngineOptions options{.backend = std::move(backend), .device = std::move(device), .memory_budget = memory_budget,
-                          .share = share, .trace = trace, .ahead = ahead, .threads = threads,
+                          .share = share || cuda, .trace = trace, .ahead = ahead, .threads = threads,
                           .isa = std::move(isa)};
     for (const auto& [name, executor] : executors)
         options.others[nb::cast<std::string>(name)] = executed_by(nb::borrow(executor));
-    unlocked([&] { return new (self) UnlockedEngine(options); });
+    unlocked([&] {
+        if (cuda && options.device.empty()) options.device = cuda::device_for_both();
+        return new (self) UnlockedEngine(options, cuda);
+    });
 }
 
 // Whoever holds the array writes to it; the engine finds it again by its address.
-dlpack::Array make_empty(Engine& engine, std::vector<std::int64_t> shape, std::uint32_t element)
+nb::object make_empty(Engine& engine, std::vector<std::int64_t> shape, std::uint32_t element)
 {
     dlpack::Array array;
     array.type = dlpack::type_of(Element(element));
     array.shape = std::move(shape);
     array.strides = dlpack::compact_strides(array.shape);
-    array.block = unlocked([&] { return engine.empty(array.elements() * element_size(Element(element))); });
-    return array;
+    const Ref<Block> block = unlocked([&] { return engine.empty(array.elements() * element_size(Element(element))); });
+    return array_of(engine, block, std::move(array));
 }
 
 HeldImage make_image(Engine& engine, nb::list sources)
@@ -151,19 +143,18 @@ Relevance make_relevance(Engine& engine, nb::handle of, const RelevanceSpec& spe
     return unlocked([&] { return engine.relevance(image, spec, previous); });
 }
 
-// What each cell of one image has, (rows, columns) of uint32, where the host can read it.
-dlpack::Array cells_array(Engine& engine, const Ref<Block>& cells, const std::vector<CellGrid>& grids,
-                          std::uint32_t image)
+// What each cell of one image has, (rows, columns) of uint32.
+nb::object cells_array(Engine& engine, const Ref<Block>& cells, const std::vector<CellGrid>& grids,
+                       std::uint32_t image)
 {
     const CellGrid& grid = grids.at(image);
     dlpack::Array array;
-    array.block = unlocked([&] { return engine.host(cells); });
     array.offset = std::uint64_t(grid.first) * sizeof(std::uint32_t);
     array.type = dlpack::U32;
     array.shape = {grid.rows, grid.columns};
     array.strides = dlpack::compact_strides(array.shape);
     array.read_only = true;
-    return array;
+    return array_of(engine, cells, std::move(array));
 }
 
 HeldPatches make_patches(Engine& engine, const HeldPyramid& pyramid, const Layout& layout,
@@ -177,9 +168,8 @@ HeldPatches make_patches(Engine& engine, const HeldPyramid& pyramid, const Layou
     return held;
 }
 
-// Level l >= 1 of one image where the host can read it, (channels, height, width). A view of the pyramid,
-// which stays as it was made: read-only.
-dlpack::Array level_array(Engine& engine, const HeldPyramid& held, std::uint32_t image, std::uint32_t level)
+// Level l >= 1 of one image, (channels, height, width). A view of the pyramid, which stays as it was made: read-only.
+nb::object level_array(Engine& engine, const HeldPyramid& held, std::uint32_t image, std::uint32_t level)
 {
     const Pyramid& pyramid = held.value;
     const std::size_t index = std::size_t(image) * MAX_LEVELS + level;
@@ -188,13 +178,12 @@ dlpack::Array level_array(Engine& engine, const HeldPyramid& held, std::uint32_t
     const shared::LevelDesc& desc = pyramid.table[index];
     const std::int64_t plane = std::int64_t(desc.pitch) * desc.height;
     dlpack::Array array;
-    array.block = unlocked([&] { return engine.host(pyramid.levels); });
     array.offset = std::uint64_t(desc.offset) * element_size(pyramid.element);
     array.type = dlpack::type_of(pyramid.element);
     array.shape = {pyramid.image.channels, desc.height, desc.width};
     array.strides = {plane, desc.pitch, 1};
     array.read_only = true;
-    return array;
+    return array_of(engine, pyramid.levels, std::move(array));
 }
 
 // patches: those sampled by this layout, so that the levels are known too; or None.
@@ -206,7 +195,7 @@ TokenTable layout_table(Engine& engine, const Layout& layout, const HeldPatches*
     });
 }
 
-dlpack::Array patches_array(Engine& engine, const HeldPatches& held, std::vector<std::int64_t> shape)
+nb::object patches_array(Engine& engine, const HeldPatches& held, std::vector<std::int64_t> shape)
 {
     const Patches& patches = held.value;
     dlpack::Array array;
@@ -215,8 +204,7 @@ dlpack::Array patches_array(Engine& engine, const HeldPatches& held, std::vector
     array.shape = std::move(shape);
     require(array.elements() == patches.patch_count() * patches.patch_elements(), "tensor: elements",
             array.elements(), patches.patch_count() * patches.patch_elements());
-    array.block = unlocked([&] { return engine.host(patches.data); });
-    return array;
+    return array_of(engine, patches.data, std::move(array));
 }
 
 // (patches, table, relevance, rates) of a whole run. relevance: None, or the options of one. previous: the last
@@ -228,6 +216,7 @@ nb::tuple make_tokens(Engine& engine, const nb::list& sources, const PyramidSpec
     std::vector<ImageView> views = views_of(sources);
     TokensSpec spec{.pyramid = pyramid, .rate = rate, .layout = layout, .sample = sample};
     if (relevance) spec.relevance = *relevance, spec.weighted = true;
+    spec.host = !link_of(engine);
     Tokens previous;
     if (before_relevance) previous.relevance = *before_relevance;
     if (before_rates) previous.rates = *before_rates;
@@ -311,6 +300,28 @@ void bind_values(nb::module_& module)
 
 }  // namespace
 
+UnlockedEngine::UnlockedEngine(const EngineOptions& options, bool cuda) : Engine(options)
+{
+    if (cuda) link = Ref<cuda::Link>(new cuda::Link(*this, options.ahead));
+}
+
+UnlockedEngine::~UnlockedEngine()
+{
+    nb::gil_scoped_release release;
+    if (link) link->close();
+    close();
+}
+
+nb::object array_of(Engine& engine, const Ref<Block>& block, dlpack::Array array)
+{
+    if (const Ref<cuda::Link>& link = link_of(engine)) {
+        array.block = block;
+        return nb::cast(unlocked([&] { return cuda::make_array(link, std::move(array)); }));
+    }
+    array.block = unlocked([&] { return engine.host(block); });
+    return nb::cast(std::move(array));
+}
+
 void bind_engine(nb::module_& module)
 {
     bind_values(module);
@@ -353,12 +364,13 @@ void bind_engine(nb::module_& module)
     bind_share(base);
     bind_trace(base);
     bind_texture(module, base);
+    bind_cuda(module, base);
     bind_warp(module, base);
     bind_sample_vrs(module, base);
     nb::class_<UnlockedEngine, Engine>(module, "Engine")
         .def("__init__", make_engine, nb::arg("backend"), nb::arg("device"), nb::arg("memory_budget"),
              nb::arg("threads"), nb::arg("isa"), nb::arg("share"), nb::arg("trace"), nb::arg("ahead"),
-             nb::arg("executors") = nb::dict());
+             nb::arg("cuda") = false, nb::arg("executors") = nb::dict());
 }
 
 }  // namespace foveate::bindings

@@ -103,21 +103,26 @@ void Source::take_dlpack(nb::handle object)
         if (!error.matches(PyExc_TypeError)) throw;
         capsule = method();
     }
+    lease_ = lease_of(capsule, dlpack::CPU);
+    array = lease_.array();
+}
+
+dlpack::Lease lease_of(nb::handle capsule, dlpack::DeviceType device)
+{
     // The name is changed before anything that can throw: from then on the tensor is ours to end.
     PyObject* raw = capsule.ptr();
     if (PyCapsule_IsValid(raw, dlpack::NAME_VERSIONED)) {
         void* tensor = PyCapsule_GetPointer(raw, dlpack::NAME_VERSIONED);
         PyCapsule_SetName(raw, dlpack::NAME_VERSIONED_USED);
-        lease_ = dlpack::Lease(static_cast<dlpack::ManagedVersioned*>(tensor));
-    } else if (PyCapsule_IsValid(raw, dlpack::NAME)) {
+        return dlpack::Lease(static_cast<dlpack::ManagedVersioned*>(tensor), device);
+    }
+    if (PyCapsule_IsValid(raw, dlpack::NAME)) {
         void* tensor = PyCapsule_GetPointer(raw, dlpack::NAME);
         PyCapsule_SetName(raw, dlpack::NAME_USED);
-        lease_ = dlpack::Lease(static_cast<dlpack::Managed*>(tensor));
-    } else {
-        fail(ErrorKind::input, "image: __dlpack__()", nb::repr(capsule.type()).c_str(),
-             "a capsule that was not used before", "");
+        return dlpack::Lease(static_cast<dlpack::Managed*>(tensor), device);
     }
-    array = lease_.array();
+    fail(ErrorKind::input, "image: __dlpack__()", nb::repr(capsule.type()).c_str(),
+         "a capsule that was not used before", "");
 }
 
 void bind_source(nb::module_& module)

@@ -10,21 +10,6 @@ namespace foveate::bindings {
 
 namespace {
 
-// Consumes a capsule as another library would.
-dlpack::Lease consume(nb::handle capsule)
-{
-    PyObject* raw = capsule.ptr();
-    if (PyCapsule_IsValid(raw, dlpack::NAME_VERSIONED)) {
-        void* tensor = PyCapsule_GetPointer(raw, dlpack::NAME_VERSIONED);
-        PyCapsule_SetName(raw, dlpack::NAME_VERSIONED_USED);
-        return dlpack::Lease(static_cast<dlpack::ManagedVersioned*>(tensor));
-    }
-    require(PyCapsule_IsValid(raw, dlpack::NAME), "testing: capsule", "another object", "an unused capsule");
-    void* tensor = PyCapsule_GetPointer(raw, dlpack::NAME);
-    PyCapsule_SetName(raw, dlpack::NAME_USED);
-    return dlpack::Lease(static_cast<dlpack::Managed*>(tensor));
-}
-
 // Outlives the interpreter: static objects end after Py_Finalize().
 std::vector<dlpack::Lease>& kept()
 {
@@ -37,14 +22,20 @@ std::vector<dlpack::Lease>& kept()
 void bind_testing(nb::module_& module)
 {
     module.def("release_on_thread",
-               [](nb::handle capsule) {
-                   dlpack::Lease lease = consume(capsule);
+               [](nb::handle capsule, bool cuda) {
+                   dlpack::Lease lease = lease_of(capsule, cuda ? dlpack::CUDA : dlpack::CPU);
                    nb::gil_scoped_release unlocked;
                    std::thread([&] { lease.reset(); }).join();
                },
+               nb::arg("capsule"), nb::arg("cuda") = false,
                "Consumes an array and ends it on a thread that has never seen Python.");
-    module.def("release_at_exit", [](nb::handle capsule) { kept().push_back(consume(capsule)); },
+    module.def("release_at_exit",
+               [](nb::handle capsule, bool cuda) {
+                   kept().push_back(lease_of(capsule, cuda ? dlpack::CUDA : dlpack::CPU));
+               },
+               nb::arg("capsule"), nb::arg("cuda") = false,
                "Consumes an array and ends it after the interpreter is gone.");
+    module.def("cuda_wait_limit", [](std::uint64_t wait_ns) { cuda::wait_limit_ns = wait_ns; }, nb::arg("wait_ns"));
     module.def("fault_arm", &vulkan::fault_arm, nb::arg("k"), nb::arg("result"));
     module.def("fault_disarm", &vulkan::fault_disarm);
     module.def("fault_calls", &vulkan::fault_calls);

@@ -49,7 +49,7 @@ Warped warp_image(Engine& engine, const HeldImage& image, const WarpSpec& spec)
 }
 
 // (images, height, width, channels)
-dlpack::Array warped_array(Engine& engine, const Warped& warped)
+nb::object warped_array(Engine& engine, const Warped& warped)
 {
     const std::uint64_t row = std::uint64_t(warped.width) * warped.channels;
     dlpack::Array array;
@@ -57,9 +57,7 @@ dlpack::Array warped_array(Engine& engine, const Warped& warped)
     array.shape = {warped.image_count, warped.height, warped.width, warped.channels};
     array.strides = {std::int64_t(warped.image_stride / element_size(warped.element)), std::int64_t(row),
                      warped.channels, 1};
-    nb::gil_scoped_release unlocked;
-    array.block = engine.host(warped.data);
-    return array;
+    return array_of(engine, warped.data, std::move(array));
 }
 
 std::vector<Point> points_of(const WarpSpec& spec, std::uint32_t image, std::uint32_t height, std::uint32_t width,

@@ -94,18 +94,24 @@ def info(as_json: Json = False):
                       ", ".join(candidate.get("profiling", ())),
                       Text("\n".join(candidate["reasons"]), "dim"))
     out.print(table)
+    out.print()
+    cuda = found["cuda"]
+    out.print(Text(f"CUDA {cuda['version']}" if cuda["driver"] else f"no CUDA: {cuda['reason']}"))
+    for device in cuda["devices"]:
+        same = device["vulkan"] or "no"
+        out.print(Text(f"  {device['ordinal']} {device['name']} {device['uuid']}, in Vulkan: {same}"))
     for candidate in found["candidates"]:
         if candidate["backend"] == "vulkan":
             out.print(Text(f"shading rates of {candidate['device']}: {_shading(candidate['shading_rate'])}"))
 
 
 @app.command()
-def doctor(need: Annotated[list[str], typer.Option(help="Must work: vulkan, opengl, torch or pillow. Repeat it.")] = (),
+def doctor(need: Annotated[list[str], typer.Option(help="vulkan, opengl, cuda, torch or pillow must work.")] = (),
            as_json: Json = False):
     """Check the installation; each finding says what would mend it. Exit status 1 if something is broken."""
-    unknown = set(need) - {"vulkan", "opengl", "torch", "pillow"}
+    unknown = ", ".join(sorted(set(need) - {"vulkan", "opengl", "cuda", "torch", "pillow"}))
     if unknown:
-        raise Failure(f"doctor: need: got {', '.join(sorted(unknown))}, expected vulkan, opengl, torch or pillow.")
+        raise Failure(f"doctor: need: got {unknown}, expected vulkan, opengl, cuda, torch or pillow.")
     checks = run_doctor(need=tuple(need))
     if as_json:
         print_json(checks)

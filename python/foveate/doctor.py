@@ -22,13 +22,15 @@ def info():
         backend, device, uuid, driver, software, in_place (reads arrays where they lie), shares (memory that
         others open), sync (how its work is ordered with theirs: "timeline", "binary" or "host"), profiling (what it
         can tell: timestamps, sources, statistics), usable and reasons; and shading_rate: usable, reasons, rates, tile
-        (least and largest px), strict and combiners of its VK_KHR_fragment_shading_rate, see `foveate.sample_vrs`.
+        (least and largest px), strict and combiners of its VK_KHR_fragment_shading_rate, see `foveate.sample_vrs`; and
+        cuda: driver, version, reason against it, and devices: dicts with ordinal, name, uuid, instance_uuid, compute,
+        timelines, and vulkan: what the same device is called there, or None.
 
     Example:
         >>> "cpu" in [candidate["backend"] for candidate in foveate.info()["candidates"]]
         True
     """
-    from . import Engine, __version__
+    from . import Engine, __version__, cuda
 
     with contextlib.closing(Engine(backend="cpu")) as engine:
         isa = engine.caps["isa"]
@@ -40,6 +42,7 @@ def info():
         "cores": len(os.sched_getaffinity(0)),
         "isa": isa,
         "candidates": candidates(),
+        "cuda": cuda.found(),
     }
 
 
@@ -54,7 +57,8 @@ def doctor(*, need=()):
     """Checks the installation, each check with what was found and what would mend it.
 
     Args:
-        need: what must work: any of "vulkan", "opengl", "torch", "pillow". Anything else that is missing is a note.
+        need: what must work: any of "vulkan", "opengl", "cuda", "torch", "pillow". Anything else that is missing is a
+            note.
 
     Returns:
         list of dicts with check, state ("ok", "note" or "fail"), found and fix.
@@ -64,7 +68,7 @@ def doctor(*, need=()):
         []
     """
     checks = [_python(), _numpy(), *_cpu()]
-    checks += [_loader(), _drivers(), *_devices(), _cache(), _layer()]
+    checks += [_loader(), _drivers(), *_devices(), _cuda(), _cache(), _layer()]
     checks += [_package("torch", "torch"), _package("pillow", "PIL")]
     for check in checks:
         if check["state"] == "note" and check.pop("of", None) in need:
@@ -157,6 +161,20 @@ def _devices():
     for row in rows:
         row["of"] = None if row["of"] in working else row["of"]
     return rows
+
+
+def _cuda():
+    """One device that Vulkan and CUDA both have is what arrays on CUDA need."""
+    from . import cuda
+
+    table = cuda.found()
+    if not table["driver"] or table["reason"]:
+        return _check("CUDA", False, table["reason"], "Only for arrays on CUDA: install NVIDIA's driver.", of="cuda")
+    found = [f"{d['ordinal']} {d['name']}: {d['vulkan'] or 'not a Vulkan device'}" for d in table["devices"]]
+    return _check("CUDA", any(d["vulkan"] for d in table["devices"]),
+                  f"{table['version']}: " + (", ".join(found) or "no device"),
+                  "Install the Vulkan part of NVIDIA's driver (in a container: NVIDIA_DRIVER_CAPABILITIES=all).",
+                  of="cuda")
 
 
 def _cache():

@@ -66,6 +66,7 @@ class Engine(Sharing):
         memory_budget: bytes the engine may hold; None: 4 GiB.
         threads: of the cpu backend, 1..256; None: as many as this process may use.
         share: memory that other devices, APIs and processes can open; see `share`. "auto" is Vulkan then.
+        cuda: arrays lie where CUDA sees them, and images may: see docs/interop/cuda.md. "auto" is Vulkan then.
         trace: Vulkan notes when each of its dispatches ran; see `spans`.
         ahead: Vulkan calls return when the device has its work, and reading a result waits for it. Until then what
             `empty` or `attach` gave must not be written to by the host.
@@ -84,11 +85,11 @@ class Engine(Sharing):
 
     def __init__(self, backend: BackendName | dict[StageName, BackendName] = "auto", *,
                  device: str | None = None, memory_budget: int | None = None, threads: int | None = None,
-                 share: bool = False, trace: bool = False, ahead: bool = False):
+                 share: bool = False, trace: bool = False, ahead: bool = False, cuda: bool = False):
         self._core, self._forks, self._ahead = None, default.forks, ahead
         self._lock = threading.Lock()
         self._copies = 0
-        self._core = open_core(backend, device, memory_budget, threads, share, trace, ahead)
+        self._core = open_core(backend, device, memory_budget, threads, share, trace, ahead, cuda)
 
     def _open(self):
         core = self._core

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from . import _core
+from .cuda import on_cuda, taken
 from .default import engine_of
 from .error import Error, InputError, LimitError, UnsupportedError, choice, require
 from .types import Channels
@@ -121,7 +122,7 @@ def _take(item, channels, background, batch, engine):
     """One array: (source, axes, channel count); what cannot be read in place is copied."""
     copied = False
     if not isinstance(item, np.ndarray):
-        item, copied = _opened(item)
+        item, copied = _opened(item, engine)
         channels = "last" if copied else channels   # Pillow's are, whatever the shape says
     source = _borrowed(item) if isinstance(item, np.ndarray) else item
     axes, count = _reading(source.shape, channels, batch)
@@ -146,8 +147,10 @@ def _borrowed(array):
         raise InputError(f"image: dtype: got {array.dtype}, expected {ACCEPTED}.") from error
 
 
-def _opened(item):
+def _opened(item, engine):
     """An object that is no ndarray as (ndarray or Source, whether that was a copy)."""
+    if on_cuda(item, engine):
+        return taken(item, engine), False
     pillow = sys.modules.get("PIL.Image")
     if pillow and isinstance(item, pillow.Image):
         return _from_pillow(item), True

@@ -7,7 +7,7 @@ from . import _core, backends
 from .error import require, whole
 
 
-def open_core(backend, device, memory_budget, threads, share, trace, ahead):
+def open_core(backend, device, memory_budget, threads, share, trace, ahead, cuda):
     """The engine behind an Engine with these options, every one of them checked."""
     names = backend if isinstance(backend, dict) else {"*": backend}
     for name in (*names, *names.values()):
@@ -20,7 +20,7 @@ def open_core(backend, device, memory_budget, threads, share, trace, ahead):
                 repr(memory_budget), "a number of bytes above 0")
         budget = memory_budget
     count = 0 if threads is None else whole("Engine: threads", threads, 1, _core.limits()["threads"])
-    for what, value in (("share", share), ("trace", trace), ("ahead", ahead)):
+    for what, value in (("share", share), ("trace", trace), ("ahead", ahead), ("cuda", cuda)):
         require(isinstance(value, bool), f"Engine: {what}", repr(value), "True or False")
     executors = backends.executors(names.values(), device)
-    return _core.Engine(dict(names), device, budget, count, "", share, trace, ahead, executors)
+    return _core.Engine(dict(names), device, budget, count, "", share, trace, ahead, cuda, executors)

@@ -157,7 +157,7 @@ class Sharing:
             raise InputError(f"Engine: share: got {type(array).__name__}, expected an Array.")
         require(not isinstance(array._core, Given), "Engine: share: array", "one in the caller's memory",
                 "one in the engine's", "Copy it into engine.empty().")
-        shared = Shared(*core.share(array._core))
+        shared = Shared(*core.share(getattr(array._core, "plain", array._core)))
         if self._ahead:
             shared.point = self.signal()
         return shared

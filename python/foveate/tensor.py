@@ -75,7 +75,8 @@ class Tokens:
 
     @property
     def device(self) -> str:
-        return "cpu"
+        """Of the patches: "cpu", or "cuda:0" and so on. Positions are NumPy's."""
+        return self.patches.device
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -83,7 +84,7 @@ class Tokens:
         return self.patches.shape
 
     def numpy(self) -> np.ndarray:
-        """The patches as a NumPy array, in the same memory."""
+        """The patches as a NumPy array: in the same memory, or from CUDA a copy."""
         return self.patches.numpy()
 
     def torch(self):

@@ -5,7 +5,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from .error import UnsupportedError
+from . import _core
+from .error import UnsupportedError, require
 
 BackendName = Literal["auto", "cpu", "vulkan", "opengl", "cuda"]
 StageName = Literal["image", "pyramid", "relevance", "rate", "layout", "sample", "warp", "tensor", "*"]
@@ -43,7 +44,8 @@ class Span(NamedTuple):
 
 
 class Array:
-    """Numbers in host memory that any library can take over without a copy, by DLPack.
+    """Numbers in memory that any library can take over without a copy, by DLPack: the host's, or a CUDA device's
+    where the engine was made with cuda=True.
 
     It may outlive the engine. `strides` are in elements, `dtype` is a string such as "float32" or "uint16".
 
@@ -72,11 +74,12 @@ class Array:
 
     @property
     def device(self) -> str:
-        return "cpu"
+        """"cpu", or "cuda:0" and so on."""
+        return getattr(self._core, "device", "cpu")
 
     @property
     def pointer(self) -> int:
-        """Address of the first element."""
+        """Address of the first element, on the device."""
         return self._core.pointer
 
     @property
@@ -93,25 +96,52 @@ class Array:
         """A DLPack capsule, as the Python array API standard defines it.
 
         Args:
-            stream: None; host memory has no streams.
+            stream: of the consumer's. On the cpu None; on CUDA None or 1 for the legacy default stream, 2 for the
+                thread's default stream, a handle, or -1: the consumer sees to the order of work itself.
             max_version: (major, minor) the consumer understands; (1, 0) or later gives a versioned capsule.
-            dl_device: None or (1, 0), the cpu.
+            dl_device: None, the array's own, or (1, 0), the cpu: from CUDA that is a copy.
             copy: True gives the consumer memory of its own; None and False share it.
 
         Raises:
-            InputError: a stream.
+            InputError: a stream that the device does not have.
             BufferError: another device, or a read-only array for a consumer older than DLPack 1.0.
         """
         return self._core.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Version 3 of what libraries for CUDA share arrays by; arrays on the cpu and bfloat16 have none."""
+        return self._core.interface
+
+    def record_stream(self, stream: int) -> None:
+        """On CUDA: this stream works with the array too, and what it was given until the array's end is waited for
+        before the memory is used again. Streams that DLPack was told of need not be named.
+        """
+        self._on_cuda("record_stream").record_stream(stream)
+
+    def release(self, stream: int) -> None:
+        """On CUDA: ends the array now. Its memory is used again once this stream has done what it was given, and
+        nobody else has the array.
+        """
+        self._on_cuda("release").release(stream)
+
+    def _on_cuda(self, doing):
+        require(isinstance(self._core, _core.CudaArray), f"tensor: {doing}", f"an array on {self.device}",
+                "one on CUDA", "Make it with Engine(cuda=True).", UnsupportedError)
+        return self._core
+
     def numpy(self) -> np.ndarray:
-        """The same memory as a NumPy array.
+        """The same memory as a NumPy array; of an array on CUDA a copy, which cannot be written to.
 
         Raises:
             UnsupportedError: bfloat16, which NumPy does not know.
         """
         if isinstance(self._core, Given):
             return self._core._array
+        if isinstance(self._core, _core.CudaArray):
+            array = Array(self._core.host()).numpy()
+            array.flags.writeable = False
+            return array
         return np.asarray(_Interface(self))
 
     def torch(self):

@@ -16,6 +16,12 @@ using namespace stub;
 
 namespace {
 
+std::shared_ptr<Event> event_of(EventHandle handle)
+{
+    const auto found = world().events.find(handle);
+    return found == world().events.end() ? nullptr : found->second;
+}
+
 Kernel kernels()
 {
     const char* name = std::getenv("FOVEATE_STUB_CUDA_KERNELS");
@@ -65,7 +71,8 @@ Result cuStreamSynchronize(Stream stream)
 Result cuStreamWaitEvent(Stream stream, EventHandle handle, unsigned)
 {
     ENTER("cuStreamWaitEvent", field("stream", stream));
-    auto* event = reinterpret_cast<Event*>(handle);
+    const std::shared_ptr<Event> event = event_of(handle);
+    if (!event) return INVALID_HANDLE;
     const std::uint64_t mark = event->mark;  // what is recorded later is not waited for
     return enqueue(stream, [=] { return event->done || event->mark != mark; });
 }
@@ -73,29 +80,27 @@ Result cuStreamWaitEvent(Stream stream, EventHandle handle, unsigned)
 Result cuEventCreate(EventHandle* handle, unsigned flags)
 {
     ENTER("cuEventCreate", field("flags", flags));
-    auto* event = new Event;
-    world().events.insert(event);
+    *handle = reinterpret_cast<EventHandle>(std::uintptr_t(0x9000) + std::uintptr_t(++world().marks) * 16);
+    world().events.emplace(*handle, std::make_shared<Event>());
     ++world().alive["events"];
-    *handle = reinterpret_cast<EventHandle>(event);
     return SUCCESS;
 }
 Result cuEventDestroy_v2(EventHandle handle)
 {
     ENTER("cuEventDestroy");
-    auto* event = reinterpret_cast<Event*>(handle);
-    if (!world().events.erase(event)) {
+    // Waits that name it go on.
+    if (!world().events.erase(handle)) {
         world().alive["events"] += 1000;
         return INVALID_HANDLE;
     }
     --world().alive["events"];
-    // Its memory stays: waits that name it go on.
     return SUCCESS;
 }
 Result cuEventRecord(EventHandle handle, Stream stream)
 {
     ENTER("cuEventRecord", field("stream", stream));
-    auto* event = reinterpret_cast<Event*>(handle);
-    if (!world().events.count(event)) return INVALID_HANDLE;
+    const std::shared_ptr<Event> event = event_of(handle);
+    if (!event) return INVALID_HANDLE;
     const std::uint64_t mark = ++world().marks, before = std::exchange(event->mark, mark);
     event->done = false;
     const Result result = enqueue(stream, [=] {
@@ -108,8 +113,8 @@ Result cuEventRecord(EventHandle handle, Stream stream)
 Result cuEventQuery(EventHandle handle)
 {
     ENTER("cuEventQuery");
-    auto* event = reinterpret_cast<Event*>(handle);
-    if (!world().events.count(event)) return INVALID_HANDLE;
+    const std::shared_ptr<Event> event = event_of(handle);
+    if (!event) return INVALID_HANDLE;
     return event->done || world().lie ? SUCCESS : NOT_READY;
 }
 

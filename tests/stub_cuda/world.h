@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <sstream>
@@ -53,7 +54,7 @@ struct World {
     bool lie = false, mute = false;
     std::map<std::string, std::int64_t> alive;
     std::map<Stream, Queue> streams;
-    std::set<Event*> events;
+    std::map<EventHandle, std::shared_ptr<Event>> events;
     std::map<Address, Memory*> mapped;
     std::set<Memory*> memories;
     std::set<Semaphore*> semaphores;
@@ -65,7 +66,8 @@ inline World& world()
     static auto* const made = new World;
     return *made;
 }
-inline thread_local std::vector<ContextHandle> stack;
+// Without a destructor: tensors may end after this thread's own objects have.
+inline thread_local std::vector<ContextHandle>& stack = *new std::vector<ContextHandle>;
 
 template <class... Pairs>
 std::string fields(const Pairs&... pairs)
