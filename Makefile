@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PY := .venv/bin/python
 CTEST := ctest --output-on-failure --no-tests=error
+# files of tests side by side: most of their time one core waits for a driver's compiler
+PYTEST := $(PY) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 LANES := spirv cpp python validation asan tsan
 # `make` inside `make test` has been set up already
 READY := $(if $(FOVEATE_READY),:,tools/setup.sh)
@@ -41,16 +43,16 @@ test-cpp:            ## C++ tests on lavapipe, then on SwiftShader (slow to make
 	    export VK_DRIVER_FILES="$$icd" VK_ICD_FILENAMES="$$icd" VULKAN_FAULT_STEP=$$step; \
 	    $(CTEST) --test-dir build/dev; step=100; done
 
-test-python:         ## pytest: cpu, Vulkan on lavapipe, Vulkan on SwiftShader
+test-python:         ## pytest: cpu, Vulkan on lavapipe and SwiftShader, OpenGL on llvmpipe, CUDA on the host
 	@$(READY) test
-	@. .cache/env.sh; $(PY) -m pytest -q -m "not long" $(ARGS)
+	@. .cache/env.sh; $(PYTEST) -m "not long" $(ARGS)
 
 test-validation:     ## pytest under the Khronos validation layer, synchronisation included
 	@$(READY) test
 	@. .cache/env.sh; . tools/validation.sh; \
 	export VK_DRIVER_FILES="$$FOVEATE_ICD_LAVAPIPE" VK_ICD_FILENAMES="$$FOVEATE_ICD_LAVAPIPE"; \
 	$(CTEST) --test-dir build/dev; \
-	FOVEATE_TEST_BACKENDS=lavapipe $(PY) -m pytest -q -m "not long" -k lavapipe $(ARGS)
+	FOVEATE_TEST_BACKENDS=lavapipe $(PYTEST) -m "not long" -k lavapipe $(ARGS)
 
 test-asan:           ## C++ and binding tests under the address and undefined-behaviour sanitizers
 	@$(READY) test
@@ -63,7 +65,7 @@ test-tsan:           ## C++ tests under the thread sanitizer
 
 test-long:           ## everything, the slow tests too
 	@$(READY) test
-	@. .cache/env.sh; export FOVEATE_LONG=1 VULKAN_FAULT_STEP=1; \
+	@. .cache/env.sh; export FOVEATE_LONG=1 VULKAN_FAULT_STEP=1 FOVEATE_STRESS_CALLS=2000 FOVEATE_STRESS_VULKAN=1; \
 	for icd in "$$FOVEATE_ICD_LAVAPIPE" "$$FOVEATE_ICD_SWIFTSHADER"; do \
 	    VK_DRIVER_FILES="$$icd" VK_ICD_FILENAMES="$$icd" $(CTEST) --test-dir build/dev --timeout 3600; done; \
 	$(PY) -m pytest -q $(ARGS)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from foveate import gpu_check_sections, gpu_check_speed
-from foveate.error import LimitError, UnsupportedError
+from foveate import gpu_check_sections, gpu_check_speed, sample_vrs
+from foveate.error import LimitError
 
 # Hand-offs, rates of the hardware: what they compare, without the device
 
@@ -114,26 +114,19 @@ def test_speed_by_events(cpu, pretended, monkeypatch):
                                          "torch, eager"}
 
 
-def test_rates_of_the_hardware(cpu):
-    class Rasteriser:
-        def __init__(self):
-            self.rate_tiles = cpu.rate_tiles
-            self.fragments = {"hardware": 7, "software": 7}
+def test_rates_of_the_hardware(cpu, monkeypatch):
+    found = gpu_check_sections.vrs(cpu, cpu, quick=True)
+    assert found["state"] == "none" and found["note"] and found["rows"] == []
 
-        def sample_vrs(self, pixels, codes, *, tile, path):
-            assert codes.shape == tuple(-(-side // tile) for side in pixels.shape[:2])
-            if self.fragments[path] is None:
-                raise UnsupportedError("sample: path: got hardware")
-            return SimpleNamespace(invocations=self.fragments[path], codes=codes)
-
-    engine = Rasteriser()
-    assert gpu_check_sections.vrs(engine, cpu, quick=True)["state"] == "ok"
-    engine.fragments = {"hardware": 8, "software": 7}
-    found = gpu_check_sections.vrs(engine, cpu, quick=True)
-    assert found["state"] == "fail" and found["note"] == "differ: fragments"
-    engine.fragments = {"hardware": None, "software": 7}
-    assert gpu_check_sections.vrs(engine, cpu, quick=True) == {
-        "state": "none", "note": "sample: path: got hardware", "rows": []}
+    has_rates = SimpleNamespace(caps={"shading_rate": {"usable": True}})
+    drawn = sample_vrs.compare(size=(64, 96), path="software", engine=cpu)
+    monkeypatch.setattr(gpu_check_sections, "compare", lambda size, engine: drawn)
+    found = gpu_check_sections.vrs(has_rates, cpu, quick=True)
+    assert found["state"] == "ok" and len(found["rows"]) == len(drawn)
+    assert all(row["fragments"] == row["by the model"] > 0 for row in found["rows"])
+    drawn[1] |= {"rates": 0.99}
+    found = gpu_check_sections.vrs(has_rates, cpu, quick=True)
+    assert (found["state"], found["note"]) == ("fail", f"1 of {len(drawn)} draws differ")
 
 
 # Speed

@@ -112,6 +112,27 @@ def test_a_failure_is_an_error_and_a_new_engine_works(monkeypatch, cpu):
         assert again.tokens(image, **OPTIONS).numpy().tobytes() == cpu.tokens(image, **OPTIONS).numpy().tobytes()
 
 
+def test_an_engine_ends_inside_of_anything(cpu):
+    """Garbage is collected wherever Python allocates, in the middle of another engine's call too."""
+    import gc
+
+    class Cycle:
+        def __init__(self):
+            self.engine, self.me = foveate.Engine("opengl"), self
+
+    image = random_image(7, 64, 64)
+    expected = cpu.tokens(image, **OPTIONS).numpy().tobytes()
+    engine, before = foveate.Engine("opengl"), gc.get_threshold()
+    try:
+        for _ in range(30):
+            Cycle()
+            gc.set_threshold(5)
+            assert engine.tokens(image, **OPTIONS).numpy().tobytes() == expected
+            gc.set_threshold(*before)
+    finally:
+        gc.set_threshold(*before)
+
+
 def test_nothing_is_left_behind():
     """Engines come and go in a process of their own: no descriptor, no context."""
     grown = child("opengl", """

@@ -16,6 +16,7 @@ from . import profile as profiling
 from .bench import copy_bandwidth
 from .bench_cases import photograph
 from .error import LimitError, UnsupportedError
+from .sample_vrs import compare
 
 HAND_OFFS, QUICK_HAND_OFFS, STREAMS, KINDS = 10_000, 40, 4, 8
 GIB = 1 << 30
@@ -227,23 +228,18 @@ def interop(engine, cpu, *, seconds=60.0, quick=False):
 # Shading rates of the hardware
 
 def vrs(engine, cpu, *, seconds=20.0, quick=False):
-    """The rasteriser's own rates and count of fragments against the software model of the same rules."""
-    call = getattr(engine, "sample_vrs", None)
-    if call is None:
-        return found("none", "no Engine.sample_vrs in this build")
-    pixels = list(pictures(quick))[-1]
-    codes = engine.rate_tiles(pixels, tile=16, gaze=(0.4, 0.6)).codes
-    try:
-        hardware = call(pixels, codes, tile=16, path="hardware")
-    except UnsupportedError as error:
-        return found("none", str(error))
-    software = call(pixels, codes, tile=16, path="software")
-    rows = [{"what": "fragments", "hardware": int(hardware.invocations), "software": int(software.invocations)},
-            {"what": "rates", "hardware": digest([hardware.codes]), "software": digest([software.codes])}]
-    for row in rows:
-        row["state"] = "ok" if row["hardware"] == row["software"] else "fail"
-    bad = [row["what"] for row in rows if row["state"] == "fail"]
-    return found("fail" if bad else "ok", "differ: " + ", ".join(bad) if bad else "hardware as the model", rows)
+    """The rasteriser's own rates and counts of fragments against the software model of the same rules."""
+    device = engine.caps["shading_rate"]
+    if not device["usable"]:
+        return found("none", "; ".join(device["reasons"]))
+    rows = [{"tile": row["tile"], "combiners": " ".join(row["combiners"]), "fragments": row["invocations"],
+             "by the model": row["model_invocations"], "by the driver's query": row["statistic"],
+             "of 1x1": round(row["fraction"], 3),
+             "state": "ok" if row["agrees"] and row["rates"] == 1 and row["image"] else "fail"}
+            for row in compare(size=(128, 128) if quick else (1024, 1024), engine=engine)]
+    bad = sum(row["state"] == "fail" for row in rows)
+    note = f"{bad} of {len(rows)} draws differ" if bad else "hardware as the model"
+    return found("fail" if bad else "ok", note, rows)
 
 
 # Bandwidth, and what each stage makes of it

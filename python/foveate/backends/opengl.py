@@ -7,8 +7,8 @@ context, of EGL or of a window, never notices.
 
 import contextlib
 import os
+import queue
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 from .. import _core
 from ..error import UnsupportedError
@@ -57,10 +57,47 @@ def _described(context):
                    "software": any(name in renderer for name in SOFTWARE), "usable": not reasons, "reasons": reasons}
 
 
+class _Thread:
+    """Where a context is current. Jobs come from destructors too, in the middle of anything: SimpleQueue allows it."""
+
+    def __init__(self):
+        self._jobs = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="foveate-opengl", daemon=True).start()
+
+    def _work(self):
+        while (job := self._jobs.get()) is not None:
+            call, arguments, answer = job
+            try:
+                done = call(*arguments), None
+            except BaseException as error:
+                done = None, error
+            if answer:
+                answer.put(done)
+            del job, call, arguments, answer, done      # nothing lives on until the next one
+
+    def run(self, call, *arguments):
+        """What it returns, or raises, there."""
+        answer = queue.SimpleQueue()
+        self._jobs.put((call, arguments, answer))
+        result, error = answer.get()
+        if error is not None:
+            raise error
+        return result
+
+    def later(self, call):
+        self._jobs.put((call, (), None))
+
+    def end(self):
+        self._jobs.put(None)
+
+
 def candidates():
     """Every device of EGL, or why there is none."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(_candidates).result()
+    thread = _Thread()
+    try:
+        return thread.run(_candidates)
+    finally:
+        thread.end()
 
 
 def _candidates():
@@ -86,12 +123,12 @@ class _Device:
     """A context with the programs compiled in it. One serves every Engine of the process that asks for it."""
 
     def __init__(self, wanted):
-        self.thread = ThreadPoolExecutor(1, "foveate-opengl")
+        self.thread = _Thread()
         self.programs, self.texts = {}, _core.shaders()
         try:
-            self.thread.submit(self._open, wanted).result()
+            self.thread.run(self._open, wanted)
         except BaseException:
-            self.thread.shutdown()
+            self.thread.end()
             raise
 
     def _open(self, wanted):
@@ -157,15 +194,14 @@ class Executor:
     def run(self, made, dropped, steps):
         """One list; returns when all of it is done."""
         try:
-            self._device.thread.submit(self._run, made, dropped, steps).result()
+            self._device.thread.run(self._run, made, dropped, steps)
         except BaseException:
             _forget(self._device)       # whatever state it is in, the next Engine gets another
             raise
 
     def close(self):
-        """Lets go of its buffers."""
-        with contextlib.suppress(RuntimeError):     # at exit there are no threads any more, and the context goes too
-            self._device.thread.submit(self._release).result()
+        """Lets go of its buffers, soon: nobody waits for it."""
+        self._device.thread.later(self._release)
 
     def _run(self, made, dropped, steps):
         context = self._device.context
