@@ -108,7 +108,7 @@ def test_info(capsys):
     assert cpu[0]["device"] in table and "arrays in place" in table
 
 
-@pytest.mark.parametrize("driver", [name for name in conftest.BACKENDS if name != "cpu"])
+@pytest.mark.parametrize("driver", [name for name in conftest.BACKENDS if name in conftest.DEVICES])
 def test_info_of_memory(driver, capsys):
     """Software drivers read the host's memory and share theirs."""
     name = conftest.DEVICES[driver]
@@ -243,7 +243,7 @@ def broken_files(folder):
      "encode: show: got seen without --overlay, expected a file to draw into. Add --overlay FILE.png."),
     (["encode", "photo.png", "--layout", "grid", "--overlay", "o.png", "--show", "rates"],
      "encode: show: got rates with --layout grid, expected tokens or seen. Only --layout rate has rates and"),
-    (["doctor", "--need", "luck"], "doctor: need: got luck, expected vulkan, cuda, torch or pillow."),
+    (["doctor", "--need", "luck"], "doctor: need: got luck, expected vulkan, opengl, cuda, torch or pillow."),
     (["bench", "--case", "dishes"], "bench: case: got dishes, expected one of pyramid, grid, rate, terms, tiles,"),
     (["bench", "scaling", "--side", "48"], "bench: side: got 48, expected a multiple of 32, 32..8192 px."),
     (["bench", "quality", "--share", "1.5"], "bench: share: got 1.5, expected above 0 and at most 1."),

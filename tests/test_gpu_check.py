@@ -17,7 +17,7 @@ from child import TREE
 from foveate import gpu_check, gpu_check_drivers, gpu_check_report, gpu_check_sections, gpu_check_speed
 from foveate.error import UnsupportedError
 
-DRIVERS = [name for name in conftest.BACKENDS if name != "cpu"][:1]
+DRIVERS = [name for name in conftest.BACKENDS if name in conftest.DEVICES][:1]
 GPU = {"backend": "vulkan", "device": "H200", "uuid": "ab", "driver": "", "usable": True, "software": False,
        "reasons": []}
 SOFT = GPU | {"device": "llvmpipe", "software": True}

@@ -19,7 +19,7 @@ DISPATCHES = ["pyramid", "relevance", "rate_luma", "rate_detail", "rate_tree", "
               "sample"]
 
 
-@pytest.fixture(params=[name for name in conftest.BACKENDS if name != "cpu"])
+@pytest.fixture(params=[name for name in conftest.BACKENDS if name in conftest.DEVICES])
 def driver(request):
     return request.param
 
@@ -95,20 +95,21 @@ def test_rows(backend):
     assert {stage: rows[stage]["bytes"] for stage in moved} == moved
     for row in rows.values():
         assert row["host_ms"] > 0
-        if backend == "cpu":
+        if backend not in conftest.DEVICES:
             assert row["device_ms"] is None and row["dispatches"] == 0
         else:
             assert 0 < row["device_ms"] < row["host_ms"] and row["dispatches"] > 0
     assert result["copy_gb_s"] > 0.1 and result["spans_dropped"] == 0
     count = sum(row["dispatches"] for row in rows.values())
-    assert [names for _, names in profiling.submits(result)][1:2] == ([] if backend == "cpu" else ["relevance"])
+    first = ["relevance"] if backend in conftest.DEVICES else []
+    assert [names for _, names in profiling.submits(result)][1:2] == first
 
     trace = profiling.trace_events(result)
     json.dumps(trace)
     spans = [event for event in trace["traceEvents"] if event["ph"] == "X"]
     assert len(spans) == 6 + count
     assert all(event["dur"] > 0 and event["ts"] >= 0 for event in spans)
-    assert {event["tid"] for event in spans} == ({1} if backend == "cpu" else {1, 2})
+    assert {event["tid"] for event in spans} == ({1, 2} if backend in conftest.DEVICES else {1})
 
 
 def test_command(photo, tmp_path, capsys):

@@ -35,7 +35,7 @@ print(json.dumps([float(patches.sum(dtype=np.float64)), engine.stats["image_copi
 """
 
 
-@pytest.fixture(params=[name for name in conftest.BACKENDS if name != "cpu"])
+@pytest.fixture(params=[name for name in conftest.BACKENDS if name in conftest.DEVICES])
 def driver(request):
     return request.param
 

@@ -45,7 +45,7 @@ print(json.dumps({"sync": [one.caps["sync"], shared.point.kind], "waits": waited
 """
 
 
-@pytest.fixture(params=[name for name in conftest.BACKENDS if name != "cpu"])
+@pytest.fixture(params=[name for name in conftest.BACKENDS if name in conftest.DEVICES])
 def driver(request):
     return request.param
 

@@ -20,7 +20,7 @@ FORMATS = {"uint8": vk.VK_FORMAT_R8G8B8A8_UNORM, "uint16": vk.VK_FORMAT_R16G16B1
            "float32": vk.VK_FORMAT_R32G32B32A32_SFLOAT}
 
 
-@pytest.fixture(params=[name for name in conftest.BACKENDS if name != "cpu"])
+@pytest.fixture(params=[name for name in conftest.BACKENDS if name in conftest.DEVICES])
 def driver(request):
     return request.param
 

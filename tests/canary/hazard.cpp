@@ -40,7 +40,10 @@ Gpu open(const Instance& instance)
     queue.queueFamilyIndex = gpu.adapter.queue_family;
     queue.queueCount = 1;
     queue.pQueuePriorities = &priority;
+    VkPhysicalDeviceTimelineSemaphoreFeatures timeline{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES};
+    timeline.timelineSemaphore = VK_TRUE;
     VkDeviceCreateInfo info{VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO};
+    info.pNext = &timeline;
     info.queueCreateInfoCount = 1;
     info.pQueueCreateInfos = &queue;
     check(instance.vk.CreateDevice(gpu.adapter.handle, &info, nullptr, &gpu.device), "create the device");
@@ -108,21 +111,37 @@ void copies(const Gpu& gpu, std::string_view fault)
     copy(gpu, commands[two], b, a);
     check(gpu.vk.EndCommandBuffer(commands[two]), "end");
 
-    const VkFenceCreateInfo fence_info{VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    VkFence fence = VK_NULL_HANDLE;
-    check(gpu.vk.CreateFence(gpu.device, &fence_info, nullptr, &fence), "create a fence");
-    VkSubmitInfo submit{VK_STRUCTURE_TYPE_SUBMIT_INFO};
-    submit.commandBufferCount = 1;
+    VkSemaphoreTypeCreateInfo type{VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO};
+    type.semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE;
+    VkSemaphoreCreateInfo info{VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO};
+    info.pNext = &type;
+    VkSemaphore done = VK_NULL_HANDLE;
+    check(gpu.vk.CreateSemaphore(gpu.device, &info, nullptr, &done), "create a semaphore");
+    const std::uint64_t value = 1;
+    VkTimelineSemaphoreSubmitInfo values{VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO};
+    values.signalSemaphoreValueCount = 1;
+    values.pSignalSemaphoreValues = &value;
     for (int i = 0; i <= two; ++i) {
+        VkSubmitInfo submit{VK_STRUCTURE_TYPE_SUBMIT_INFO};
+        submit.commandBufferCount = 1;
         submit.pCommandBuffers = &commands[i];
-        check(gpu.vk.QueueSubmit(gpu.queue, 1, &submit, i == two ? fence : VK_NULL_HANDLE), "submit");
+        if (i == two) {
+            submit.pNext = &values;
+            submit.signalSemaphoreCount = 1;
+            submit.pSignalSemaphores = &done;
+        }
+        check(gpu.vk.QueueSubmit(gpu.queue, 1, &submit, VK_NULL_HANDLE), "submit");
     }
-    check(gpu.vk.WaitForFences(gpu.device, 1, &fence, VK_TRUE, WAIT_NS), "wait");
+    VkSemaphoreWaitInfo wait{VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO};
+    wait.semaphoreCount = 1;
+    wait.pSemaphores = &done;
+    wait.pValues = &value;
+    check(gpu.vk.WaitSemaphores(gpu.device, &wait, WAIT_NS), "wait");
     for (const Store& store : {a, b}) {
         gpu.vk.DestroyBuffer(gpu.device, store.buffer, nullptr);
         gpu.vk.FreeMemory(gpu.device, store.memory, nullptr);
     }
-    if (fault != "leak") gpu.vk.DestroyFence(gpu.device, fence, nullptr);
+    if (fault != "leak") gpu.vk.DestroySemaphore(gpu.device, done, nullptr);
 }
 
 }  // namespace
