@@ -98,6 +98,8 @@ public:
     virtual Ref<Block> upload(Record& record, const void* data, std::uint64_t size) = 0;
     // Memory that the host writes images to, and image() reads in place.
     virtual Ref<Block> empty(std::uint64_t size) = 0;
+    // The same for a Companion, who writes to it on the device: the host may not see it.
+    virtual Ref<Block> empty_on_device(std::uint64_t size) { return empty(size); }
     // The block for others to open, and what others share as a block. Throws where the backend cannot.
     // accompanied: for a Companion of the block, so that its memory can be used again.
     virtual SharedMemory share(const Ref<Block>& block, bool accompanied = false) = 0;

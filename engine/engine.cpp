@@ -92,10 +92,11 @@ Image Engine::image(std::vector<ImageView> views)
     return gather_images(std::move(views));
 }
 
-Ref<Block> Engine::empty(std::uint64_t size)
+Ref<Block> Engine::empty(std::uint64_t size, bool accompanied)
 {
     state_->check_process();
-    return state_->backend(Stage::pyramid).empty(size);
+    Backend& backend = state_->backend(Stage::pyramid);
+    return accompanied ? backend.empty_on_device(size) : backend.empty(size);
 }
 
 SharedMemory Engine::share(const Ref<Block>& block, bool accompanied)
@@ -290,7 +291,7 @@ Warped Engine::warp(const Pyramid& pyramid, const WarpSpec& spec)
     return warped;
 }
 
-Warped Engine::warp(const Image& image, const WarpSpec& spec)
+Warped Engine::warp(const Image& image, const WarpSpec& spec, bool host)
 {
     state_->check_process();
     const Range range("warp");
@@ -303,7 +304,7 @@ Warped Engine::warp(const Image& image, const WarpSpec& spec)
     Record& record = run.on(pyramids);
     const Pyramid levels = pyramids.pyramid(record, pyramids.image(record, image), pyramid_plan);
     Warped warped = pyramids.warp(record, levels, plan);
-    warped.data = pyramids.tensor(record, warped.data);
+    if (host) warped.data = pyramids.tensor(record, warped.data);
     run.finish();
     return warped;
 }

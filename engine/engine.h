@@ -83,15 +83,17 @@ public:
     Patches sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
     // Both ways to and from log-polar and the like. From an image only the levels that are read are built.
     Warped warp(const Pyramid& pyramid, const WarpSpec& spec);
-    Warped warp(const Image& image, const WarpSpec& spec);
+    // host: where the host reads it, not only its device.
+    Warped warp(const Image& image, const WarpSpec& spec, bool host = true);
     // One 8-bit image, shaded coarsely; by the backend of the stage sample.
     Shaded sample_vrs(const Image& image, const VrsSpec& spec);
     // The same stages in one recording, building no level that no token needs.
     // `previous`: of the frame before, where frames of a video follow each other.
     Tokens tokens(std::vector<ImageView> views, const TokensSpec& spec, const Tokens* previous = nullptr);
 
-    // Memory that the host writes, and in which images are read in place.
-    Ref<Block> empty(std::uint64_t size);
+    // Memory that the host writes, and in which images are read in place. accompanied: for a Companion of the block,
+    // who writes to it on the device, and the host may not see it.
+    Ref<Block> empty(std::uint64_t size, bool accompanied = false);
     // With EngineOptions::share: a block for others to open, and what others share as a block of this engine.
     SharedMemory share(const Ref<Block>& block, bool accompanied = false);
     Ref<Block> attach(SharedMemory memory);

@@ -65,6 +65,7 @@ protected:
 // A block as another device, API or process opens it. Its content is complete when it is handed out.
 struct SharedMemory {
     Fd fd;                              // opaque: only an import may look into it
+    std::uint64_t address = 0;          // instead of one: where the device has it already, with nothing to import
     std::uint64_t allocation_size = 0;  // of the memory: what an import must name, and not the block's
     std::uint64_t buffer_size = 0;      // of the buffer that lies at its start
     std::uint64_t offset = 0, size = 0;  // bytes of the block, within both

@@ -161,6 +161,15 @@ def make_cuda(stub, cuda_driver):
             engine.close()
 
 
+@pytest.fixture(scope="session")
+def kernel_stub():
+    """The functions of the CUDA driver that the backend cuda runs on in tests."""
+    from cuda_side import Stub
+
+    assert "cuda" in BACKENDS, "FOVEATE_TEST_BACKENDS leaves out cuda: leave out this file as well"
+    return Stub(STUB["FOVEATE_CUDA_LIBRARY"])
+
+
 @pytest.fixture
 def photo(tmp_path):
     """A file of noise, 128 x 96 px."""

@@ -17,6 +17,7 @@ class Stub:
     def __init__(self, path):
         self.path, self._core = str(path), ctypes.CDLL(str(path))
         self._core.stub_alive.restype = ctypes.c_int64
+        self._core.stub_fail.argtypes, self._core.stub_fail.restype = [ctypes.c_uint64, ctypes.c_int], ctypes.c_uint64
         self._core.stub_log.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
 
     def log(self):
@@ -33,6 +34,11 @@ class Stub:
 
     def __getattr__(self, name):
         return getattr(self._core, f"stub_{name}")
+
+
+def bytes_read(log):
+    """The sizes of all copies from the device to the host in a stub's log."""
+    return [int(line.split()[1][5:]) for line in log.splitlines() if line.startswith("cuMemcpyDtoH")]
 
 
 def seen(array):

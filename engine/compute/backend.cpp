@@ -26,6 +26,12 @@ ComputeBackend::Place ComputeBackend::place(ComputeRecord&, const std::byte*, co
     return {};
 }
 
+bool ComputeBackend::hidden(const std::byte*, const std::byte*) const { return false; }
+
+void ComputeBackend::gather(ComputeRecord&, const Ref<Block>&, std::uint64_t, const std::byte*, const std::byte*) const
+{
+}
+
 const Program& ComputeBackend::program_for(const char* name, const Ref<Block>& pixels, const Ref<Block>& levels) const
 {
     const auto fits_one = [](const Ref<Block>& block) { return !block || block->size() <= WINDOW; };

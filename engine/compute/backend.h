@@ -52,6 +52,11 @@ protected:
     virtual Place place(ComputeRecord&, const std::byte* low, const std::byte* high, bool borrow,
                         std::uint64_t size_max) const;
 
+    // Memory of this device's that the host cannot read, and its copy into a buffer, on the device.
+    virtual bool hidden(const std::byte* low, const std::byte* high) const;
+    virtual void gather(ComputeRecord&, const Ref<Block>& to, std::uint64_t offset, const std::byte* low,
+                        const std::byte* high) const;
+
     std::atomic<std::uint64_t> image_copies_{0};
 
 private:

@@ -16,6 +16,7 @@ struct Packing {
     std::uint32_t planes;
     std::uint64_t row, skip;
     std::uint64_t size;
+    bool hidden = false;                // copied on the device as it lies: from the first byte that is read to the last
 };
 
 Packing packing_of(const ImageView& view)
@@ -127,16 +128,26 @@ Image ComputeBackend::image(Record& record, Image image)
     std::uint64_t size = 0;
     for (const ImageView& view : image.views) {
         packings.push_back(packing_of(view));
+        if (hidden(view.data, end_of(view)))
+            packings.back() = {1, view.row_stride, 0, std::uint64_t(end_of(view) - view.data), true};
         size += whole_words(packings.back().size);
     }
     if (in_place(recording, image, size)) return image;
     check_range("image: batch", size, WINDOWS * WINDOW);
 
     const Ref<Block> pixels = recording.buffer(size);
-    std::byte* host = recording.fill(pixels);
+    const bool seen = !std::ranges::all_of(packings, &Packing::hidden);
+    std::byte* host = seen ? recording.fill(pixels) : nullptr;
     image.table.clear();
     std::uint64_t offset = 0;
     for (std::size_t i = 0; i < image.views.size(); ++i) {
+        const ImageView& view = image.views[i];
+        if (packings[i].hidden) {
+            gather(recording, pixels, offset, view.data, end_of(view));
+            image.table.push_back(desc_of(view, view.row_stride, view.channel_stride, offset));
+            offset += whole_words(packings[i].size);
+            continue;
+        }
         pack(image.views[i], packings[i], host + offset);
         const std::uint64_t channel_stride = packings[i].planes > 1 ? packings[i].row * image.views[i].height
                                                                     : element_size(image.element);

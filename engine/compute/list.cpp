@@ -1,128 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/compute/list.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <map>
-#include <mutex>
 
+#include "engine/compute/numbers.h"
 #include "engine/cpu/memory.h"
 #include "engine/error.h"
 
 namespace foveate::compute {
 
 namespace {
-
-constexpr std::uint64_t LEAST = 4096;           // bytes of a buffer
-constexpr std::uint64_t KEEP = 512ull << 20;    // bytes kept for reuse at most
-
-class Numbers;
-
-// A buffer of the executor's. Its last release may come on any thread: the executor hears of it with the next list.
-class NumberedBlock final : public Block {
-public:
-    NumberedBlock(Ref<Numbers> numbers, std::uint64_t number, std::uint64_t capacity, std::uint64_t size,
-                  const void* owner);
-    ~NumberedBlock() override;
-    std::byte* host() override { return nullptr; }
-    std::uint64_t number() const { return number_; }
-    const Numbers* numbers() const { return numbers_.get(); }
-
-private:
-    Ref<Numbers> numbers_;
-    std::uint64_t number_, capacity_;
-};
-
-// Which numbers stand for what. Safe from any thread.
-class Numbers final : public Counted {
-public:
-    explicit Numbers(std::uint64_t budget) : budget_(budget) {}
-
-    Ref<Block> acquire(std::uint64_t size, const void* owner)
-    {
-        std::uint64_t step = LEAST;
-        while (step * 8 < size) step *= 2;      // a pool of many sizes wastes a quarter at most
-        const std::uint64_t capacity = std::max(step, (size + step - 1) / step * step);
-        std::lock_guard lock(mutex_);
-        require(used_ - kept_ + capacity <= budget_, "memory: budget",
-                std::to_string(used_ - kept_ + capacity) + " bytes", "at most " + std::to_string(budget_) + " bytes",
-                "Free results, send fewer images at once, or raise memory_budget.", ErrorKind::memory);
-        std::uint64_t number = 0;
-        const auto found = free_.find(capacity);
-        if (found != free_.end()) {
-            number = found->second;
-            free_.erase(found);
-            kept_ -= capacity;
-        } else {
-            trim(budget_ - (used_ - kept_) - capacity);
-            number = ++last_;
-            made_.push_back({number, capacity});
-            used_ += capacity;
-            peak_ = std::max(peak_, used_);
-        }
-        retain();
-        return Ref<Block>(new NumberedBlock(Ref<Numbers>(this), number, capacity, size, owner));
-    }
-
-    void give_back(std::uint64_t number, std::uint64_t capacity)
-    {
-        if (getpid() != process_) return;       // another thread of the parent may have held the lock
-        std::lock_guard lock(mutex_);
-        free_.emplace(capacity, number);
-        kept_ += capacity;
-        trim(KEEP);
-    }
-
-    // What came and went since the last list.
-    void tell(List& list)
-    {
-        std::lock_guard lock(mutex_);
-        list.made = std::exchange(made_, {});
-        list.dropped = std::exchange(dropped_, {});
-    }
-
-    std::uint64_t used() const
-    {
-        std::lock_guard lock(mutex_);
-        return used_;
-    }
-    std::uint64_t peak() const
-    {
-        std::lock_guard lock(mutex_);
-        return peak_;
-    }
-
-private:
-    void trim(std::uint64_t keep)
-    {
-        while (kept_ > keep) {
-            const auto largest = std::prev(free_.end());
-            kept_ -= largest->first;
-            used_ -= largest->first;
-            dropped_.push_back(largest->second);
-            free_.erase(largest);
-        }
-    }
-
-    const std::uint64_t budget_;
-    const pid_t process_ = getpid();
-    mutable std::mutex mutex_;
-    std::uint64_t last_ = 0, used_ = 0, kept_ = 0, peak_ = 0;
-    std::multimap<std::uint64_t, std::uint64_t> free_;  // by capacity
-    std::vector<List::Made> made_;
-    std::vector<std::uint64_t> dropped_;
-};
-
-NumberedBlock::NumberedBlock(Ref<Numbers> numbers, std::uint64_t number, std::uint64_t capacity, std::uint64_t size,
-                             const void* owner)
-    : numbers_(std::move(numbers)), number_(number), capacity_(capacity)
-{
-    size_ = size;
-    owner_ = owner;
-}
-
-NumberedBlock::~NumberedBlock() { numbers_->give_back(number_, capacity_); }
 
 class ListRecord final : public ComputeRecord {
 public:
@@ -144,6 +31,19 @@ public:
     std::byte* fill(const Ref<Block>& block) override
     {
         return transfer(Step::Kind::upload, block, block->size())->host();
+    }
+    // Bytes of one buffer into another, on the device.
+    void copy(const Ref<Block>& to, std::uint64_t offset, const Ref<Block>& from, std::uint64_t from_offset,
+              std::uint64_t size)
+    {
+        use(from);
+        Step step{Step::Kind::copy};
+        step.buffer = static_cast<const NumberedBlock&>(*to).number();
+        step.offset = offset;
+        step.from = static_cast<const NumberedBlock&>(*from).number();
+        step.from_offset = from_offset;
+        step.size = size;
+        list_.steps.push_back(std::move(step));
     }
     Ref<Block> read_back(const Ref<Block>& block)
     {
@@ -212,7 +112,7 @@ public:
         caps_.host_visible = false;
         caps_.memory_budget = memory_budget;
         caps_.image_bytes_max = WINDOWS * WINDOW;
-        dummy_ = numbers_->acquire(LEAST, static_cast<Backend*>(this));
+        dummy_ = numbers_->acquire(Numbers::LEAST, static_cast<Backend*>(this));
     }
     ~ListBackend() override { host_->close(); }
 
@@ -241,10 +141,27 @@ public:
         return recording(record).read_back(block);
     }
     Ref<Block> empty(std::uint64_t size) override { return host_->allocate(size); }
-    SharedMemory share(const Ref<Block>&, bool) override
+    Ref<Block> empty_on_device(std::uint64_t size) override
     {
-        fail(ErrorKind::unsupported, "Engine: share", "memory of the " + caps_.backend + " backend", "of vulkan",
-             "Use Engine(backend=\"vulkan\", share=True).");
+        const Ref<Block> block = numbers_->acquire(size, static_cast<Backend*>(this));
+        const std::lock_guard lock(run_);
+        hand_over();
+        return block;
+    }
+    SharedMemory share(const Ref<Block>& block, bool accompanied) override
+    {
+        if (!accompanied || !block || !owns(*block))
+            fail(ErrorKind::unsupported, "Engine: share", "memory of the " + caps_.backend + " backend", "of vulkan",
+                 "Use Engine(backend=\"vulkan\", share=True).");
+        auto& ours = static_cast<NumberedBlock&>(*block);
+        SharedMemory memory;
+        memory.buffer_size = memory.allocation_size = ours.capacity();
+        memory.size = ours.size();
+        const std::lock_guard lock(run_);
+        hand_over();
+        memory.address = executor_->address(ours.number());
+        numbers_->lend(ours, memory.address, executor_);
+        return memory;
     }
     Ref<Block> attach(SharedMemory) override
     {
@@ -278,6 +195,13 @@ public:
     }
 
 private:
+    // Before others work with a buffer: the executor knows it, and a run that was given up no longer does.
+    void hand_over()
+    {
+        List list;
+        numbers_->tell(list);
+        executor_->run(list);
+    }
     const Limits& limits() const override { return executor_->limits(); }
     const Program& program(const char* name, std::uint32_t windows) const override
     {
@@ -295,6 +219,22 @@ private:
         auto* ours = dynamic_cast<ListRecord*>(&record);
         require(ours && ours->numbers() == numbers_.get(), "Engine: record", "another backend's", "this one's");
         return *ours;
+    }
+    Place place(ComputeRecord& record, const std::byte* low, const std::byte* high, bool,
+                std::uint64_t size_max) const override
+    {
+        const Ref<NumberedBlock> block = numbers_->lent(low, high);
+        if (!block || block->size() > size_max) return {};
+        record.use(block);
+        return {block, block->base()};
+    }
+    bool hidden(const std::byte* low, const std::byte* high) const override { return bool(numbers_->lent(low, high)); }
+    void gather(ComputeRecord& record, const Ref<Block>& to, std::uint64_t offset, const std::byte* low,
+                const std::byte* high) const override
+    {
+        const Ref<NumberedBlock> from = numbers_->lent(low, high);
+        static_cast<ListRecord&>(record).copy(to, offset, from, std::uint64_t(low - from->base()),
+                                              std::uint64_t(high - low));
     }
     bool owns(const Block& block) const override
     {

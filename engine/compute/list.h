@@ -14,10 +14,12 @@ struct Part {
 };
 
 struct Step {
-    enum class Kind { upload, dispatch, read } kind;
+    enum class Kind { upload, dispatch, read, copy } kind;
     std::uint64_t buffer = 0;           // upload, read: all of these bytes, from its start
     std::byte* host = nullptr;
     std::uint64_t size = 0;
+    std::uint64_t offset = 0;           // copy, only where buffers have addresses: into `buffer` from here on,
+    std::uint64_t from = 0, from_offset = 0;    // from a buffer, behind this many bytes of it
     const Program* program = nullptr;   // dispatch
     std::vector<std::byte> params;
     std::vector<Part> parts;            // by slot of the program
@@ -39,6 +41,10 @@ public:
     virtual const Limits& limits() const = 0;
     // One call at a time, on any thread. Throws Error; buffers then hold anything.
     virtual void run(const List& list) = 0;
+    // Where the device has a buffer that it was told of, for others who work on it. 0: nobody can. Not during run().
+    virtual std::uint64_t address(std::uint64_t) { return 0; }
+    // Others never stop working with this buffer: it is not to be freed. No run follows.
+    virtual void lose(std::uint64_t) {}
     // Programs it has compiled since it was made.
     virtual std::uint64_t pipelines_created() const = 0;
 };

@@ -98,12 +98,19 @@ public:
     const compute::Limits& limits() const override { return limits_; }
     std::uint64_t pipelines_created() const override { return kernels_made_; }
 
-    void run(const compute::List& list) override
+    std::uint64_t address(std::uint64_t number) override
     {
         const Current current(*context_);
-        settle("wait for the run before");
+        return place(number);
+    }
+    void lose(std::uint64_t number) override { buffers_.erase(number); }
+    void run(const compute::List& list) override
+    {
         for (const auto& [number, size] : list.made) buffers_[number].size = size;
+        const Current current(*context_);
+        settle("wait for the run before");
         for (std::uint64_t number : list.dropped) drop(number);
+        if (list.steps.empty()) return;
         for (const compute::Step& step : list.steps)
             if (step.kind == compute::Step::Kind::dispatch) kernel(*step.program);    // compiled before anything runs
         idle_ = false;
@@ -147,7 +154,7 @@ private:
         if (address) check(driver_, driver_.MemFree(address), "free memory");
     }
 
-    Address address(std::uint64_t number)
+    Address place(std::uint64_t number)
     {
         Buffer& buffer = buffers_.at(number);
         if (!buffer.address) check(driver_, driver_.MemAlloc(&buffer.address, buffer.size), "allocate memory");
@@ -157,15 +164,20 @@ private:
     void take(const compute::Step& step)
     {
         if (step.kind == compute::Step::Kind::upload) {
-            check(driver_, driver_.MemcpyHtoDAsync(address(step.buffer), step.host, step.size, stream_), "upload");
+            check(driver_, driver_.MemcpyHtoDAsync(place(step.buffer), step.host, step.size, stream_), "upload");
             return;
         }
         if (step.kind == compute::Step::Kind::read) {
-            check(driver_, driver_.MemcpyDtoHAsync(step.host, address(step.buffer), step.size, stream_), "read back");
+            check(driver_, driver_.MemcpyDtoHAsync(step.host, place(step.buffer), step.size, stream_), "read back");
+            return;
+        }
+        if (step.kind == compute::Step::Kind::copy) {
+            const Address to = place(step.buffer) + step.offset, from = place(step.from) + step.from_offset;
+            check(driver_, driver_.MemcpyDtoDAsync(to, from, step.size, stream_), "copy an image");
             return;
         }
         std::vector<Address> addresses;
-        for (const compute::Part& part : step.parts) addresses.push_back(address(part.buffer) + part.offset);
+        for (const compute::Part& part : step.parts) addresses.push_back(place(part.buffer) + part.offset);
         std::vector<void*> arguments;
         for (Address& one : addresses) arguments.push_back(&one);
         std::vector<std::byte> params = step.params;

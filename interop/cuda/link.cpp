@@ -67,10 +67,18 @@ std::string device_for_both()
 }
 
 Mapping::Mapping(Ref<Context> context, Link* link, SharedMemory memory, Block* block)
-    : users(context), context_(std::move(context)), block_(block), size_(memory.buffer_size)
+    : users(context), context_(std::move(context)), address_(memory.address), block_(memory.address ? nullptr : block),
+      size_(memory.buffer_size)
 {
     link->retain();
     link_ = Ref<Link>(link);
+    if (!address_) import(std::move(memory));
+    std::lock_guard lock(link_->mutex_);
+    link_->mappings_.emplace(address_, this);
+}
+
+void Mapping::import(SharedMemory memory)
+{
     const Driver& cu = context_->cu;
     const Current current(*context_);
     MemoryHandleDesc desc{};
@@ -88,8 +96,6 @@ Mapping::Mapping(Ref<Context> context, Link* link, SharedMemory memory, Block* b
         free();
         check(cu, result, "map memory");
     }
-    std::lock_guard lock(link_->mutex_);
-    link_->mappings_.emplace(address_, this);
 }
 
 Mapping::~Mapping()
@@ -105,16 +111,19 @@ Mapping::~Mapping()
 // The address before the memory that it shows: the driver asks for both.
 void Mapping::free() noexcept
 {
+    if (!memory_) return;
     if (address_) context_->cu.MemFree(address_);
-    if (memory_) context_->cu.DestroyExternalMemory(memory_);
+    context_->cu.DestroyExternalMemory(memory_);
 }
 
 Link::Link(Engine& engine, bool ahead) : ahead_(ahead), engine_(&engine)
 {
+    const bool own = engine.caps(Stage::image).backend == "cuda";
     for (std::uint32_t stage = 0; stage < STAGE_COUNT; ++stage) {
         const Caps& caps = engine.caps(Stage(stage));
-        require(caps.backend == "vulkan", "cuda: stage " + std::string(STAGE_NAMES[stage]), "on the " + caps.backend,
-                "vulkan", "Use backend=\"vulkan\" or \"auto\" with cuda=True.", ErrorKind::unsupported);
+        require(caps.backend == (own ? "cuda" : "vulkan"), "cuda: stage " + std::string(STAGE_NAMES[stage]),
+                "on the " + caps.backend, "vulkan or cuda, the same for every stage",
+                "Use backend=\"vulkan\", \"cuda\" or \"auto\" with cuda=True.", ErrorKind::unsupported);
     }
     const Driver& driver = need_driver();
     const std::vector<Device> found = devices(driver);
@@ -227,7 +236,7 @@ void Link::settle(Mapping& mapping)
 
 Ref<Block> Link::copy_in(Address from, std::uint64_t size)
 {
-    Ref<Block> block = engine().empty(size);
+    Ref<Block> block = engine().empty(size, true);
     Mapping& to = map(block);
     const Current current(*context_);
     check(context_->cu, context_->cu.MemcpyDtoDAsync(to.address(), from, size, stream_), "copy an image");

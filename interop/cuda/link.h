@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One engine and the CUDA device that is the same as its Vulkan device. Memory of the engine is imported into CUDA
-// once, and the import stays with the memory until that is freed.
+// One engine and the CUDA device that is its own. Memory of Vulkan's is imported into CUDA once, and the import stays
+// with the memory until that is freed; memory of the backend cuda is there already.
 #pragma once
 
 #include <map>
@@ -23,7 +23,9 @@ public:
 
     Address address() const { return address_; }
     // The same byte for the host; null where it sees none. Waits while the engine's device writes to it.
-    std::byte* host() const { return block_->host(); }
+    std::byte* host() const { return block_ ? block_->host() : nullptr; }
+    // It is the engine's device's own, with nothing imported: stages read it there.
+    bool direct() const { return !memory_; }
     std::uint64_t size() const { return size_; }
     const Link* link() const { return link_.get(); }
     Users users;
@@ -32,13 +34,14 @@ public:
     bool idle(std::uint64_t wait_ns) override { return users.idle(wait_ns); }
 
 private:
+    void import(SharedMemory memory);
     void free() noexcept;
 
     Ref<Context> context_;
     Ref<Link> link_;
     ExternalMemory memory_ = nullptr;
     Address address_ = 0;
-    Block* const block_;
+    Block* const block_;                // null where it is direct: the memory outlives its block
     const std::uint64_t size_;
 };
 
@@ -76,7 +79,7 @@ public:
     void follow(Stream other);
     // Everybody who was lent this memory is done with what they have begun. Waits, bounded.
     void settle(Mapping& mapping);
-    // Memory of this engine's, visible to the host, with a copy of these bytes of CUDA's.
+    // Memory of this engine's, which stages read where it lies, with a copy of these bytes of CUDA's.
     Ref<Block> copy_in(Address from, std::uint64_t size);
     void copy_to_host(std::byte* to, Address from, std::uint64_t size);
 

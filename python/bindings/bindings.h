@@ -36,9 +36,10 @@ nb::object array_of(Engine& engine, const Ref<Block>& block, dlpack::Array array
 class Source {
 public:
     Source(nb::handle object, bool buffer);
-    // Data is the host's; one of the three keeps it alive.
-    Source(dlpack::Borrowed array, nb::object owner, dlpack::Lease lease, Ref<Block> block)
-        : array(std::move(array)), lease_(std::move(lease)), owner_(std::move(owner)), block_(std::move(block))
+    // One of the three keeps the data alive. It is the host's, or with a link its device's.
+    Source(dlpack::Borrowed array, nb::object owner, dlpack::Lease lease, Ref<Block> block, Ref<cuda::Link> link)
+        : array(std::move(array)), lease_(std::move(lease)), owner_(std::move(owner)), block_(std::move(block)),
+          link_(std::move(link))
     {
     }
     ~Source();
@@ -47,6 +48,14 @@ public:
 
     dlpack::Borrowed array;
     pixels::Reading reading;
+
+    // Only a device reads it where it lies; the host reads a copy, whose first element is at `array.data`.
+    struct Copy {
+        std::vector<std::byte> bytes;
+        dlpack::Borrowed array;
+    };
+    bool on_device() const { return bool(link_); }
+    Copy copy_to_host() const;
 
 private:
     void take_buffer(nb::handle object);
@@ -57,7 +66,11 @@ private:
     dlpack::Lease lease_;
     nb::object owner_;
     Ref<Block> block_;
+    Ref<cuda::Link> link_;
 };
+
+// From the lowest byte of an array to behind the highest.
+std::pair<const std::byte*, const std::byte*> reach_of(const dlpack::Borrowed& array);
 
 // The capsule of a tensor, and the tensor of a capsule: from then on it is ours to end.
 nb::object capsule_of(const dlpack::Array& array, bool versioned, bool copy);

@@ -151,17 +151,6 @@ dlpack::Lease lease_of_tensor(nb::handle object, cuda::Link& link)
     return lease_of(capsule, dlpack::CUDA);
 }
 
-// From the lowest byte of an array to behind the highest.
-std::pair<Address, Address> reach_of(const dlpack::Borrowed& array)
-{
-    Address low = Address(reinterpret_cast<std::uintptr_t>(array.data)), high = low;
-    for (std::size_t axis = 0; axis < array.shape.size(); ++axis) {
-        const std::int64_t last = (array.shape[axis] - 1) * array.strides[axis];
-        (last < 0 ? low : high) += Address(last);
-    }
-    return {low, high + array.type.bits / 8};
-}
-
 // (Source, whether the pixels were copied): an array of CUDA's where the engine reads it. Memory of the engine's own
 // is read where it lies; other memory is copied into such once, on the device.
 nb::tuple cuda_source(Engine& engine, nb::object object)
@@ -188,25 +177,32 @@ nb::tuple cuda_source(Engine& engine, nb::object object)
         array = shown(nb::cast<nb::dict>(table), *link);
     }
     if (!array.data)
-        return nb::make_tuple(nb::cast(new Source(array, object, std::move(lease), {}), nb::rv_policy::take_ownership),
-                              false);
-    const auto [low, high] = reach_of(array);
+        return nb::make_tuple(
+            nb::cast(new Source(array, object, std::move(lease), {}, {}), nb::rv_policy::take_ownership), false);
+    const auto reach = reach_of(array);
+    const Address low = Address(reinterpret_cast<std::uintptr_t>(reach.first));
+    const Address high = Address(reinterpret_cast<std::uintptr_t>(reach.second));
     const Address first = Address(reinterpret_cast<std::uintptr_t>(array.data));
     Ref<Block> block;
+    bool direct = false;
     {
         nb::gil_scoped_release unlocked;
         mapping = link->find(low, high);
         if (mapping) link->settle(*mapping);
-        if (mapping && mapping->host()) {
+        if (mapping && (mapping->direct() || mapping->host())) {
             link->finish();
-            array.data = mapping->host() + (first - mapping->address());
         } else {
             block = link->copy_in(low, high - low);
-            array.data = block->host() + (first - low);
+            mapping = &link->map(block);
         }
+        direct = mapping->direct();
+        const Address within = first - (block ? low : mapping->address());
+        array.data = within + (direct ? reinterpret_cast<std::byte*>(std::uintptr_t(mapping->address()))
+                                      : mapping->host());
     }
     const bool copied = bool(block);
-    auto* source = new Source(std::move(array), std::move(object), std::move(lease), std::move(block));
+    auto* source = new Source(std::move(array), std::move(object), std::move(lease), std::move(block),
+                                direct ? link : Ref<cuda::Link>());
     return nb::make_tuple(nb::cast(source, nb::rv_policy::take_ownership), copied);
 }
 

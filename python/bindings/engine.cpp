@@ -24,14 +24,23 @@ auto unlocked(F&& call)
     return call();
 }
 
-std::vector<ImageView> views_of(const nb::list& sources)
+// Images where the engine reads them, and floats where the host looks at them first.
+struct Views {
+    std::vector<ImageView> read, look;
+    std::vector<Source::Copy> copies;
+};
+
+Views views_of(const nb::list& sources)
 {
-    std::vector<ImageView> views;
+    Views views;
     for (nb::handle item : sources) {
         const Source& source = *nb::cast<Source*>(item);
         require(pixels::in_place(source.array, source.reading), "image: array", "memory in no usable order",
                 "positive strides of whole elements");
-        pixels::append_views(source.array, source.reading, views);
+        pixels::append_views(source.array, source.reading, views.read);
+        const bool hidden = source.on_device() && source.array.type == dlpack::F32;
+        if (hidden) views.copies.push_back(source.copy_to_host());
+        pixels::append_views(hidden ? views.copies.back().array : source.array, source.reading, views.look);
     }
     return views;
 }
@@ -100,7 +109,7 @@ void make_engine(UnlockedEngine* self, std::map<std::string, std::string> backen
     for (const auto& [name, executor] : executors)
         options.others[nb::cast<std::string>(name)] = executed_by(nb::borrow(executor));
     unlocked([&] {
-        if (cuda && options.device.empty()) options.device = cuda::device_for_both();
+        if (cuda && options.device.empty() && options.others.empty()) options.device = cuda::device_for_both();
         return new (self) UnlockedEngine(options, cuda);
     });
 }
@@ -112,16 +121,18 @@ nb::object make_empty(Engine& engine, std::vector<std::int64_t> shape, std::uint
     array.type = dlpack::type_of(Element(element));
     array.shape = std::move(shape);
     array.strides = dlpack::compact_strides(array.shape);
-    const Ref<Block> block = unlocked([&] { return engine.empty(array.elements() * element_size(Element(element))); });
+    const Ref<Block> block = unlocked([&] {
+        return engine.empty(array.elements() * element_size(Element(element)), bool(link_of(engine)));
+    });
     return array_of(engine, block, std::move(array));
 }
 
 HeldImage make_image(Engine& engine, nb::list sources)
 {
-    std::vector<ImageView> views = views_of(sources);
+    Views views = views_of(sources);
     Image image = unlocked([&] {
-        pixels::require_finite(views);
-        return engine.image(std::move(views));
+        pixels::require_finite(views.look);
+        return engine.image(std::move(views.read));
     });
     return {std::move(image), std::move(sources)};
 }
@@ -213,7 +224,7 @@ nb::tuple make_tokens(Engine& engine, const nb::list& sources, const PyramidSpec
                       const RelevanceSpec* relevance, const RateSpec& rate, const LayoutSpec& layout,
                       const SampleSpec& sample, const Relevance* before_relevance, const Rates* before_rates)
 {
-    std::vector<ImageView> views = views_of(sources);
+    Views views = views_of(sources);
     TokensSpec spec{.pyramid = pyramid, .rate = rate, .layout = layout, .sample = sample};
     if (relevance) spec.relevance = *relevance, spec.weighted = true;
     spec.host = !link_of(engine);
@@ -221,8 +232,8 @@ nb::tuple make_tokens(Engine& engine, const nb::list& sources, const PyramidSpec
     if (before_relevance) previous.relevance = *before_relevance;
     if (before_rates) previous.rates = *before_rates;
     Tokens tokens = unlocked([&] {
-        pixels::require_finite(views);
-        return engine.tokens(std::move(views), spec, &previous);
+        pixels::require_finite(views.look);
+        return engine.tokens(std::move(views.read), spec, &previous);
     });
     HeldPatches held{std::move(tokens.patches), {}, sample};
     nb::object weights = tokens.relevance.cells ? nb::cast(std::move(tokens.relevance)) : nb::none();

@@ -2,6 +2,7 @@
 // Arrays on the way in.
 #include "bindings.h"
 
+#include <memory>
 #include <string_view>
 
 #include "engine/error.h"
@@ -39,15 +40,23 @@ const char* format_of_type(dlpack::DataType type)
 // Lets NumPy see a borrowed array where it is, so that what needs a copy is copied by NumPy.
 int get_buffer(PyObject* self, Py_buffer* view, int flags)
 {
-    const dlpack::Borrowed& array = nb::inst_ptr<Source>(self)->array;
+    const Source& source = *nb::inst_ptr<Source>(self);
+    const dlpack::Borrowed& array = source.array;
     const char* format = format_of_type(array.type);
     view->obj = nullptr;
     if (!format || (flags & PyBUF_WRITABLE) || !(flags & PyBUF_STRIDES) || !array.data) {
         PyErr_SetString(PyExc_BufferError, "a borrowed array is read-only, strided and of plain numbers");
         return -1;
     }
+    std::unique_ptr<Source::Copy> copy;
+    try {
+        if (source.on_device()) copy = std::make_unique<Source::Copy>(source.copy_to_host());
+    } catch (const std::exception& error) {
+        PyErr_SetString(PyExc_BufferError, error.what());
+        return -1;
+    }
     static_assert(sizeof(Py_ssize_t) == sizeof(std::int64_t));
-    view->buf = const_cast<std::byte*>(array.data);
+    view->buf = const_cast<std::byte*>(copy ? copy->array.data : array.data);
     view->itemsize = array.type.bits / 8;
     view->len = view->itemsize;
     for (std::int64_t length : array.shape) view->len *= length;
@@ -57,10 +66,12 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags)
     view->shape = reinterpret_cast<Py_ssize_t*>(const_cast<std::int64_t*>(array.shape.data()));
     view->strides = reinterpret_cast<Py_ssize_t*>(const_cast<std::int64_t*>(array.strides.data()));
     view->suboffsets = nullptr;
-    view->internal = nullptr;
+    view->internal = copy.release();
     view->obj = nb::handle(self).inc_ref().ptr();
     return 0;
 }
+
+void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<Source::Copy*>(view->internal); }
 
 nb::tuple tuple_of(const std::vector<std::int64_t>& values)
 {
@@ -79,6 +90,26 @@ Source::Source(nb::handle object, bool buffer)
 Source::~Source()
 {
     if (has_buffer_) PyBuffer_Release(&buffer_);
+}
+
+std::pair<const std::byte*, const std::byte*> reach_of(const dlpack::Borrowed& array)
+{
+    const std::byte *low = array.data, *high = array.data;
+    for (std::size_t axis = 0; axis < array.shape.size(); ++axis) {
+        const std::int64_t last = (array.shape[axis] - 1) * array.strides[axis];
+        (last < 0 ? low : high) += last;
+    }
+    return {low, high + array.type.bits / 8};
+}
+
+Source::Copy Source::copy_to_host() const
+{
+    const auto [low, high] = reach_of(array);
+    Copy copy{std::vector<std::byte>(std::size_t(high - low)), array};
+    nb::gil_scoped_release unlocked;
+    link_->copy_to_host(copy.bytes.data(), cuda::Address(reinterpret_cast<std::uintptr_t>(low)), copy.bytes.size());
+    copy.array.data = copy.bytes.data() + (array.data - low);
+    return copy;
 }
 
 void Source::take_buffer(nb::handle object)
@@ -127,7 +158,9 @@ dlpack::Lease lease_of(nb::handle capsule, dlpack::DeviceType device)
 
 void bind_source(nb::module_& module)
 {
-    static PyType_Slot slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)}, {0, nullptr}};
+    static PyType_Slot slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)},
+                                  {Py_bf_releasebuffer, reinterpret_cast<void*>(release_buffer)},
+                                  {0, nullptr}};
     nb::class_<Source>(module, "Source", nb::type_slots(slots))
         .def(nb::init<nb::handle, bool>(), nb::arg("array"), nb::arg("buffer"))
         .def_prop_ro("shape", [](const Source& self) { return tuple_of(self.array.shape); })

@@ -45,7 +45,7 @@ Warped warp_pyramid(Engine& engine, const HeldPyramid& pyramid, const WarpSpec& 
 Warped warp_image(Engine& engine, const HeldImage& image, const WarpSpec& spec)
 {
     nb::gil_scoped_release unlocked;
-    return engine.warp(image.value, spec);
+    return engine.warp(image.value, spec, !link_of(engine));
 }
 
 // (images, height, width, channels)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images that lie in a CUDA device's memory, and what this machine has of CUDA.
 
-    engine = foveate.Engine(cuda=True)      # on the Vulkan device that is a CUDA device as well
+    engine = foveate.Engine(cuda=True)      # on the Vulkan device that is a CUDA device as well; or Engine("cuda", ...)
     tokens = engine.tokens(frames, ...)     # frames may be on that device: torch, CuPy, anything with DLPack
     torch.from_dlpack(tokens.patches)       # on cuda:N, without a copy
 """

@@ -305,7 +305,8 @@ void errors(const std::string& uuid)
     stub().fail(0, 0);
     Engine mixed({.backend = {{"*", "vulkan"}, {"sample", "cpu"}}, .share = true});
     check(thrown(ErrorKind::unsupported, [&] { cuda::Link link(mixed, false); }) ==
-              "cuda: stage sample: got on the cpu, expected vulkan. Use backend=\"vulkan\" or \"auto\" with cuda=True.",
+              "cuda: stage sample: got on the cpu, expected vulkan or cuda, the same for every stage. "
+              "Use backend=\"vulkan\", \"cuda\" or \"auto\" with cuda=True.",
           "a stage elsewhere");
 }
 
