@@ -108,6 +108,8 @@ public:
     // reads in place. The block stands for the image and has no bytes itself.
     virtual Ref<Block> attach_texture(SharedTexture) { return attach(SharedMemory()); }
     virtual Ref<Block> take(Record&, const Ref<Block>&) { return attach(SharedMemory()); }
+    // The levels of one image, which check_texture() has seen, as an image for others to open, by backends that share.
+    virtual SharedTexture texture(Record& record, const Pyramid& pyramid, std::uint32_t image);
     // A point behind everything that was finished; a point that the other side is to signal; and what is finished
     // from now on comes behind that point, on the device. Each point is waited for once at most.
     virtual SharedSemaphore signal() = 0;

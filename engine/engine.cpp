@@ -127,6 +127,25 @@ Ref<Block> Engine::take(const Ref<Block>& texture)
     return taken;
 }
 
+SharedTexture Engine::texture(const Pyramid& pyramid, std::uint32_t image)
+{
+    state_->check_process();
+    check_texture(pyramid, image);
+    Backend& backend = state_->backend(Stage::pyramid);
+    if (pyramid.levels) state_->owner(pyramid.levels);
+    Run run(*state_);
+    const Pyramid from = run.carry(backend, pyramid);
+    SharedTexture texture = backend.texture(run.on(backend), from, image);
+    run.finish();
+    return texture;
+}
+
+SharedTexture Backend::texture(Record&, const Pyramid&, std::uint32_t)
+{
+    fail(ErrorKind::unsupported, "Engine: texture", "the " + caps().backend + " backend", "vulkan",
+         "Use Engine(backend=\"vulkan\", share=True).");
+}
+
 SharedSemaphore Engine::signal()
 {
     state_->check_process();

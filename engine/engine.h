@@ -99,6 +99,8 @@ public:
     Ref<Block> attach(SharedMemory memory);
     Ref<Block> attach_texture(SharedTexture texture);
     Ref<Block> take(const Ref<Block>& texture);
+    // Every level of one 8-bit image as a new image of mip levels, for others to open; its memory is theirs then.
+    SharedTexture texture(const Pyramid& pyramid, std::uint32_t image);
     // How the work of this engine is ordered with that of others who share its memory: see Backend.
     SharedSemaphore signal();
     SharedSemaphore expect();

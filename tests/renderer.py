@@ -86,6 +86,58 @@ class Renderer:
                     "layout": vk.VK_IMAGE_LAYOUT_GENERAL, "device_uuid": self.device_uuid,
                     "driver_uuid": self.driver_uuid}
 
+    def levels(self, fd, record):
+        """The (height, width, 4) pixels of each level of an image of bytes; the descriptor is used up."""
+        image = vk.vkCreateImage(self.device, vk.VkImageCreateInfo(
+            pNext=vk.VkExternalMemoryImageCreateInfo(handleTypes=HANDLE), imageType=vk.VK_IMAGE_TYPE_2D,
+            format=record["format"], extent=vk.VkExtent3D(record["width"], record["height"], 1),
+            mipLevels=record["levels"], arrayLayers=1, samples=vk.VK_SAMPLE_COUNT_1_BIT,
+            tiling=vk.VK_IMAGE_TILING_OPTIMAL, usage=record["usage"], sharingMode=vk.VK_SHARING_MODE_EXCLUSIVE,
+            initialLayout=vk.VK_IMAGE_LAYOUT_UNDEFINED), None)
+        vk.vkGetImageMemoryRequirements(self.device, image)
+        own = vk.VkMemoryDedicatedAllocateInfo(image=image)
+        memory = vk.vkAllocateMemory(self.device, vk.VkMemoryAllocateInfo(
+            pNext=vk.VkImportMemoryFdInfoKHR(pNext=own, handleType=HANDLE, fd=fd),
+            allocationSize=record["allocation_size"], memoryTypeIndex=record["memory_type"]), None)
+        vk.vkBindImageMemory(self.device, image, memory, record["offset"])
+        self.images.append((image, memory))
+        commands = self._begin()
+        self._barrier(commands, record["layout"], vk.VK_IMAGE_LAYOUT_TRANSFER_SRC_OPTIMAL,
+                      vk.VK_QUEUE_FAMILY_EXTERNAL, 0)
+        found = []
+        for level in range(record["levels"]):
+            height, width = (max(1, record[side] >> level) for side in ("height", "width"))
+            rows, needs = self._buffer(height * width * 4)
+            memory = vk.vkAllocateMemory(self.device, vk.VkMemoryAllocateInfo(
+                allocationSize=needs.size, memoryTypeIndex=0), None)
+            found.append(self._bound(rows, memory, height * width * 4).reshape(height, width, 4))
+            vk.vkCmdCopyImageToBuffer(commands, image, vk.VK_IMAGE_LAYOUT_TRANSFER_SRC_OPTIMAL, rows, 1, [
+                vk.VkBufferImageCopy(
+                    imageSubresource=vk.VkImageSubresourceLayers(vk.VK_IMAGE_ASPECT_COLOR_BIT, level, 0, 1),
+                    imageExtent=vk.VkExtent3D(width, height, 1))])
+        self._run(commands)
+        return found
+
+    def _begin(self):
+        commands, = vk.vkAllocateCommandBuffers(self.device, vk.VkCommandBufferAllocateInfo(
+            commandPool=self.pool, level=vk.VK_COMMAND_BUFFER_LEVEL_PRIMARY, commandBufferCount=1))
+        vk.vkBeginCommandBuffer(commands, vk.VkCommandBufferBeginInfo())
+        return commands
+
+    def _barrier(self, commands, before, after, source, target):
+        """Of all levels of the last image."""
+        every, transfer = vk.VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, vk.VK_ACCESS_TRANSFER_WRITE_BIT
+        whole = vk.VkImageSubresourceRange(vk.VK_IMAGE_ASPECT_COLOR_BIT, 0, vk.VK_REMAINING_MIP_LEVELS, 0, 1)
+        vk.vkCmdPipelineBarrier(commands, every, every, 0, 0, None, 0, None, 1, [vk.VkImageMemoryBarrier(
+            srcAccessMask=transfer, dstAccessMask=transfer | vk.VK_ACCESS_TRANSFER_READ_BIT, oldLayout=before,
+            newLayout=after, srcQueueFamilyIndex=source, dstQueueFamilyIndex=target, image=self.images[-1][0],
+            subresourceRange=whole)])
+
+    def _run(self, commands):
+        vk.vkEndCommandBuffer(commands)
+        vk.vkQueueSubmit(self.queue, 1, [vk.VkSubmitInfo(pCommandBuffers=[commands])], vk.VK_NULL_HANDLE)
+        vk.vkQueueWaitIdle(self.queue)
+
     def draw(self, pixels, layout=vk.VK_IMAGE_LAYOUT_GENERAL):
         """Puts pixels into the last image and gives it away, in the layout GENERAL; waits on the host."""
         height, width, _ = pixels.shape
@@ -94,28 +146,16 @@ class Renderer:
         memory = vk.vkAllocateMemory(self.device, vk.VkMemoryAllocateInfo(
             allocationSize=needs.size, memoryTypeIndex=0), None)
         self._bound(rows, memory, pixels.nbytes)[:] = pixels.reshape(-1).view(np.uint8)
-        commands, = vk.vkAllocateCommandBuffers(self.device, vk.VkCommandBufferAllocateInfo(
-            commandPool=self.pool, level=vk.VK_COMMAND_BUFFER_LEVEL_PRIMARY, commandBufferCount=1))
-        vk.vkBeginCommandBuffer(commands, vk.VkCommandBufferBeginInfo())
-        whole = vk.VkImageSubresourceRange(vk.VK_IMAGE_ASPECT_COLOR_BIT, 0, vk.VK_REMAINING_MIP_LEVELS, 0, 1)
-        new = layout == vk.VK_IMAGE_LAYOUT_UNDEFINED
+        commands = self._begin()
         ignored = vk.VK_QUEUE_FAMILY_IGNORED
-
-        def barrier(before, after, source, target):
-            every, transfer = vk.VK_PIPELINE_STAGE_ALL_COMMANDS_BIT, vk.VK_ACCESS_TRANSFER_WRITE_BIT
-            vk.vkCmdPipelineBarrier(commands, every, every, 0, 0, None, 0, None, 1, [vk.VkImageMemoryBarrier(
-                srcAccessMask=transfer, dstAccessMask=transfer, oldLayout=before, newLayout=after,
-                srcQueueFamilyIndex=source, dstQueueFamilyIndex=target, image=image, subresourceRange=whole)])
-
+        new = layout == vk.VK_IMAGE_LAYOUT_UNDEFINED
         drawn = vk.VK_IMAGE_LAYOUT_TRANSFER_DST_OPTIMAL
-        barrier(layout, drawn, *((ignored, ignored) if new else (vk.VK_QUEUE_FAMILY_EXTERNAL, 0)))
+        self._barrier(commands, layout, drawn, *((ignored, ignored) if new else (vk.VK_QUEUE_FAMILY_EXTERNAL, 0)))
         vk.vkCmdCopyBufferToImage(commands, rows, image, drawn, 1, [vk.VkBufferImageCopy(
             imageSubresource=vk.VkImageSubresourceLayers(vk.VK_IMAGE_ASPECT_COLOR_BIT, 0, 0, 1),
             imageExtent=vk.VkExtent3D(width, height, 1))])
-        barrier(drawn, vk.VK_IMAGE_LAYOUT_GENERAL, 0, vk.VK_QUEUE_FAMILY_EXTERNAL)
-        vk.vkEndCommandBuffer(commands)
-        vk.vkQueueSubmit(self.queue, 1, [vk.VkSubmitInfo(pCommandBuffers=[commands])], vk.VK_NULL_HANDLE)
-        vk.vkQueueWaitIdle(self.queue)
+        self._barrier(commands, drawn, vk.VK_IMAGE_LAYOUT_GENERAL, 0, vk.VK_QUEUE_FAMILY_EXTERNAL)
+        self._run(commands)
 
     def close(self):
         vk.vkDestroyCommandPool(self.device, self.pool, None)

@@ -56,6 +56,12 @@ protected:
     virtual bool hidden(const std::byte* low, const std::byte* high) const;
     virtual void gather(ComputeRecord&, const Ref<Block>& to, std::uint64_t offset, const std::byte* low,
                         const std::byte* high) const;
+    // Every level of one 8-bit image as rows of RGBA bytes.
+    struct TextureRows {
+        Ref<Block> texels;
+        std::vector<std::uint64_t> offsets;     // of each level, bytes
+    };
+    TextureRows texture_rows(ComputeRecord& record, const Pyramid& pyramid, std::uint32_t image);
 
     std::atomic<std::uint64_t> image_copies_{0};
 

@@ -21,6 +21,7 @@ const float* srgb_encode();  // 65536 values: the code of that light, 0..1
 // stages/pyramid.cpp
 PyramidPlan plan_pyramid(const Image& image, const PyramidSpec& spec);
 std::uint32_t pyramid_levels(std::uint32_t width, std::uint32_t height, Edge edge);  // to 1x1, level 0 included
+void check_texture(const Pyramid& pyramid, std::uint32_t image);  // its levels can be those of a device's image
 
 // stages/rate.cpp
 std::vector<CellGrid> cell_grids(const char* stage, Sizes sizes, std::uint32_t cell);

@@ -98,4 +98,26 @@ PyramidPlan plan_pyramid(const Image& image, const PyramidSpec& spec)
     return plan;
 }
 
+// Devices halve the sides of an image downwards.
+void check_texture(const Pyramid& pyramid, std::uint32_t image)
+{
+    const std::size_t images = pyramid.table.size() / MAX_LEVELS;
+    require(image < images, "pyramid: image", image, "0.." + std::to_string(images - 1));
+    require(pyramid.image.element == Element::u8, "pyramid: texture", "16-bit or float pixels", "8-bit ones",
+            "Share the level itself.");
+    require(pyramid.color == Color::encoded, "pyramid: texture: color", "\"linear\"", "\"encoded\"",
+            "Its levels are light, and level 0 is not.");
+    const shared::LevelDesc* const levels = &pyramid.table[image * MAX_LEVELS];
+    const auto text = [](std::uint32_t height, std::uint32_t width) {
+        return std::to_string(height) + " x " + std::to_string(width);
+    };
+    for (std::uint32_t level = 1; level < MAX_LEVELS && levels[level].width > 0; ++level) {
+        const std::uint32_t width = std::max(1u, levels[0].width >> level);
+        const std::uint32_t height = std::max(1u, levels[0].height >> level);
+        require(levels[level].width == width && levels[level].height == height,
+                "pyramid: texture: level " + std::to_string(level), text(levels[level].height, levels[level].width),
+                text(height, width) + ", as devices halve", "Build the pyramid with edge=\"exact\".");
+    }
+}
+
 }  // namespace foveate

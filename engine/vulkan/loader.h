@@ -47,7 +47,7 @@ namespace foveate::vulkan {
     X(CreateCommandPool) X(DestroyCommandPool) X(ResetCommandPool) X(AllocateCommandBuffers)                 \
     X(BeginCommandBuffer) X(EndCommandBuffer)                                                                \
     X(CmdBindPipeline) X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch)                           \
-    X(CmdPipelineBarrier) X(CmdCopyBuffer)                                                                   \
+    X(CmdPipelineBarrier) X(CmdCopyBuffer) X(CmdCopyBufferToImage)                                           \
     X(CreateQueryPool) X(DestroyQueryPool) X(CmdResetQueryPool) X(CmdWriteTimestamp) X(GetQueryPoolResults)
 
 #define VULKAN_STATISTICS_DEVICE_FUNCTIONS(X)                                                                \

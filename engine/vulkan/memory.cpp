@@ -306,6 +306,12 @@ void Memory::close()
     trim(0, 0);
 }
 
+std::uint32_t Memory::type_among(std::uint32_t allowed) const
+{
+    const std::uint32_t ours = types_[std::uint32_t(Use::device)];
+    return allowed >> ours & 1u ? ours : std::uint32_t(std::countr_zero(allowed));
+}
+
 std::uint64_t Memory::used() const
 {
     std::lock_guard lock(mutex_);

@@ -88,6 +88,9 @@ public:
     SharedMemory share(Buffer& buffer);
     Ref<Buffer> attach(SharedMemory memory);
 
+    // Of the types that something may use: the one of buffers, or the first.
+    std::uint32_t type_among(std::uint32_t allowed) const;
+
     bool shares() const { return share_; }           // its buffers can be opened by others
     bool shared() const { return shared_; }          // every Use is the same mapped memory
     std::uint64_t budget() const { return budget_; }

@@ -61,7 +61,7 @@ public:
 
     // What `acquire` returns, tried again when what the device has done already is let go of.
     template <class Acquire>
-    Ref<Buffer> with_room(Acquire acquire)
+    auto with_room(Acquire acquire)
     {
         try {
             return acquire();
@@ -108,6 +108,8 @@ public:
     void hand_over(const Ref<Buffer>& buffer);
     // Its first level, in rows, into a buffer that lives as long as this recording's work.
     void take(const Ref<Texture>& texture, const Ref<Buffer>& to);
+    // Rows into each level of a new one, which is handed to the others who share it.
+    void give(const Buffer& rows, std::span<const std::uint64_t> offsets, const Ref<Texture>& texture);
     // Takes it back too, for as long as this recording works, where it is shared with others.
     void use(const Ref<Block>& buffer) override;
     std::byte* fill(const Ref<Block>& buffer) override;

@@ -27,7 +27,7 @@ VkImageCreateInfo info_of(const SharedTexture& shared)
 }
 
 // Drivers need not look at what they cannot make.
-bool importable(const Device& device, const VkImageCreateInfo& image)
+bool supported(const Device& device, const VkImageCreateInfo& image, VkExternalMemoryFeatureFlagBits feature)
 {
     VkPhysicalDeviceExternalImageFormatInfo external{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_IMAGE_FORMAT_INFO};
     external.handleType = SHARED_HANDLE;
@@ -47,7 +47,7 @@ bool importable(const Device& device, const VkImageCreateInfo& image)
     const VkImageFormatProperties& most = found.imageFormatProperties;
     return image.extent.width <= most.maxExtent.width && image.extent.height <= most.maxExtent.height &&
            image.mipLevels <= most.maxMipLevels &&
-           outside.externalMemoryProperties.externalMemoryFeatures & VK_EXTERNAL_MEMORY_FEATURE_IMPORTABLE_BIT;
+           outside.externalMemoryProperties.externalMemoryFeatures & feature;
 }
 
 }  // namespace
@@ -63,13 +63,13 @@ std::uint32_t texel_size(std::uint32_t format)
     }
 }
 
-Texture::Texture(Ref<Device> device, SharedTexture& shared, const void* owner)
+Texture::Texture(Ref<Device> device, SharedTexture& shared, const void* owner, Origin origin)
     : device_(std::move(device)), width_(shared.width), height_(shared.height), layout_(VkImageLayout(shared.layout))
 {
     owner_ = owner;
     size_ = std::uint64_t(width_) * height_ * texel_size(shared.format);
     try {
-        open(shared);
+        origin == Origin::theirs ? open(shared) : make(shared);
     } catch (...) {
         close();
         throw;
@@ -82,11 +82,21 @@ void Texture::close()
 {
     device_->vk.DestroyImage(device_->handle(), handle_, nullptr);
     device_->vk.FreeMemory(device_->handle(), memory_, nullptr);
+    device_->memory.unreserve(reserved_);
 }
 
 void Texture::last_release()
 {
     if (!device_->forked()) delete this;
+}
+
+VkMemoryRequirements Texture::needs() const
+{
+    VkImageMemoryRequirementsInfo2 image{VK_STRUCTURE_TYPE_IMAGE_MEMORY_REQUIREMENTS_INFO_2};
+    image.image = handle_;
+    VkMemoryRequirements2 found{VK_STRUCTURE_TYPE_MEMORY_REQUIREMENTS_2};
+    device_->vk.GetImageMemoryRequirements2(device_->handle(), &image, &found);
+    return found.memoryRequirements;
 }
 
 void Texture::open(SharedTexture& shared)
@@ -95,16 +105,12 @@ void Texture::open(SharedTexture& shared)
     VkExternalMemoryImageCreateInfo external{VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_IMAGE_CREATE_INFO};
     external.handleTypes = SHARED_HANDLE;
     VkImageCreateInfo info = info_of(shared);
-    require(importable(*device_, info), "Engine: attach: texture",
+    require(supported(*device_, info, VK_EXTERNAL_MEMORY_FEATURE_IMPORTABLE_BIT), "Engine: attach: texture",
             "format " + std::to_string(shared.format) + ", usage " + std::to_string(shared.usage),
             "what the device can open", "Use R8G8B8A8_UNORM and few usages.", ErrorKind::unsupported);
     info.pNext = &external;
     check(vk.CreateImage(device_->handle(), &info, nullptr, &handle_), "create an image");
-    VkImageMemoryRequirementsInfo2 image{VK_STRUCTURE_TYPE_IMAGE_MEMORY_REQUIREMENTS_INFO_2};
-    image.image = handle_;
-    VkMemoryRequirements2 found{VK_STRUCTURE_TYPE_MEMORY_REQUIREMENTS_2};
-    vk.GetImageMemoryRequirements2(device_->handle(), &image, &found);
-    const VkMemoryRequirements& needs = found.memoryRequirements;
+    const VkMemoryRequirements needs = this->needs();
     require(shared.memory_type < VK_MAX_MEMORY_TYPES && needs.memoryTypeBits >> shared.memory_type & 1u,
             "Engine: attach: memory type", shared.memory_type, "one of the device's", "Give the record as it came.");
     const bool fits = shared.offset <= shared.allocation_size &&
@@ -127,6 +133,46 @@ void Texture::open(SharedTexture& shared)
     check(vk.AllocateMemory(device_->handle(), &allocate, nullptr, &memory_), "attach memory");
     shared.fd.release();  // the driver's now, since it succeeded
     check(vk.BindImageMemory(device_->handle(), handle_, memory_, shared.offset), "bind memory");
+}
+
+void Texture::make(SharedTexture& shared)
+{
+    const DeviceTable& vk = device_->vk;
+    VkExternalMemoryImageCreateInfo external{VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_IMAGE_CREATE_INFO};
+    external.handleTypes = SHARED_HANDLE;
+    VkImageCreateInfo info = info_of(shared);
+    require(supported(*device_, info, VK_EXTERNAL_MEMORY_FEATURE_EXPORTABLE_BIT), "Engine: texture",
+            std::to_string(height_) + " x " + std::to_string(width_) + " px", "an image that the device can share",
+            "Share the levels, or a smaller image.", ErrorKind::unsupported);
+    info.pNext = &external;
+    check(vk.CreateImage(device_->handle(), &info, nullptr, &handle_), "create an image");
+    const VkMemoryRequirements needs = this->needs();
+    device_->memory.reserve(needs.size);
+    reserved_ = needs.size;
+
+    VkMemoryDedicatedAllocateInfo own{VK_STRUCTURE_TYPE_MEMORY_DEDICATED_ALLOCATE_INFO};
+    own.image = handle_;
+    VkExportMemoryAllocateInfo exported{VK_STRUCTURE_TYPE_EXPORT_MEMORY_ALLOCATE_INFO};
+    exported.pNext = &own;
+    exported.handleTypes = SHARED_HANDLE;
+    VkMemoryAllocateInfo allocate{VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO};
+    allocate.pNext = &exported;
+    allocate.allocationSize = needs.size;
+    allocate.memoryTypeIndex = device_->memory.type_among(needs.memoryTypeBits);
+    check(vk.AllocateMemory(device_->handle(), &allocate, nullptr, &memory_), "allocate memory");
+    check(vk.BindImageMemory(device_->handle(), handle_, memory_, 0), "bind memory");
+
+    VkMemoryGetFdInfoKHR get{VK_STRUCTURE_TYPE_MEMORY_GET_FD_INFO_KHR};
+    get.memory = memory_;
+    get.handleType = SHARED_HANDLE;
+    int fd = -1;
+    check(vk.GetMemoryFdKHR(device_->handle(), &get, &fd), "share memory");
+    shared.fd = Fd(fd);
+    shared.allocation_size = needs.size;
+    shared.memory_type = allocate.memoryTypeIndex;
+    shared.dedicated = true;
+    shared.device_uuid = device_->adapter().uuid;
+    shared.driver_uuid = device_->adapter().driver_uuid;
 }
 
 Ref<Block> VulkanBackend::attach_texture(SharedTexture shared)
@@ -165,6 +211,61 @@ Ref<Block> VulkanBackend::take(Record& record, const Ref<Block>& block)
     texture->retain();
     recording.take(Ref<Texture>(texture), rows);
     return rows;
+}
+
+SharedTexture VulkanBackend::texture(Record& record, const Pyramid& pyramid, std::uint32_t image)
+{
+    require(device_->memory.shares(), "Engine: texture", "an Engine that keeps its memory to itself",
+            "one made with share", "Make it with Engine(share=True).");
+    VulkanRecord& recording = this->recording(record);
+    const TextureRows rows = texture_rows(recording, pyramid, image);
+    const shared::LevelDesc& base = pyramid.table[image * MAX_LEVELS];
+    SharedTexture shared;
+    shared.width = base.width;
+    shared.height = base.height;
+    shared.levels = std::uint32_t(rows.offsets.size());
+    shared.format = VK_FORMAT_R8G8B8A8_UNORM;
+    shared.usage = VK_IMAGE_USAGE_SAMPLED_BIT | VK_IMAGE_USAGE_TRANSFER_SRC_BIT | VK_IMAGE_USAGE_TRANSFER_DST_BIT;
+    shared.layout = VK_IMAGE_LAYOUT_GENERAL;
+    const Ref<Texture> texture = recorder_->with_room([&] {
+        return Ref<Texture>(new Texture(device_, shared, static_cast<Backend*>(this), Texture::Origin::ours));
+    });
+    recording.give(static_cast<const Buffer&>(*rows.texels), rows.offsets, texture);
+    return shared;
+}
+
+void VulkanRecord::give(const Buffer& rows, std::span<const std::uint64_t> offsets, const Ref<Texture>& texture)
+{
+    const DeviceTable& vk = device().vk;
+    const VkCommandBuffer commands = this->commands();
+    hold(texture);
+    begin_stage();
+    VkImageMemoryBarrier barrier{VK_STRUCTURE_TYPE_IMAGE_MEMORY_BARRIER};
+    barrier.dstAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT;
+    barrier.newLayout = VK_IMAGE_LAYOUT_TRANSFER_DST_OPTIMAL;
+    barrier.srcQueueFamilyIndex = barrier.dstQueueFamilyIndex = VK_QUEUE_FAMILY_IGNORED;
+    barrier.image = texture->handle();
+    barrier.subresourceRange = {VK_IMAGE_ASPECT_COLOR_BIT, 0, VK_REMAINING_MIP_LEVELS, 0, 1};
+    vk.CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 0, nullptr,
+                          0, nullptr, 1, &barrier);
+    std::vector<VkBufferImageCopy> regions(offsets.size());
+    for (std::uint32_t level = 0; level < regions.size(); ++level) {
+        regions[level].bufferOffset = offsets[level];
+        regions[level].imageSubresource = {VK_IMAGE_ASPECT_COLOR_BIT, level, 0, 1};
+        regions[level].imageExtent = {std::max(1u, texture->width() >> level),
+                                      std::max(1u, texture->height() >> level), 1};
+    }
+    vk.CmdCopyBufferToImage(commands, rows.handle(), texture->handle(), barrier.newLayout,
+                            std::uint32_t(regions.size()), regions.data());
+    barrier.srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT;
+    barrier.dstAccessMask = 0;
+    barrier.oldLayout = barrier.newLayout;
+    barrier.newLayout = texture->layout();
+    barrier.srcQueueFamilyIndex = device().adapter().queue_family;
+    barrier.dstQueueFamilyIndex = VK_QUEUE_FAMILY_EXTERNAL;
+    vk.CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, 0, 0, nullptr,
+                          0, nullptr, 1, &barrier);
+    written_ |= TRANSFER;
 }
 
 // Taken from whoever draws it, and given back as it was.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Images that others share: opened, and copied into rows by the device. How their texels lie is the driver's own
-// business, so both sides must make the image by the same numbers.
+// Images that others share: opened, and copied into rows by the device; or made of rows, for others to open. How their
+// texels lie is the driver's own business, so both sides must make the image by the same numbers.
 #pragma once
 
 #include "engine/vulkan/device.h"
@@ -9,8 +9,11 @@ namespace foveate::vulkan {
 
 class Texture final : public Block {
 public:
-    // Uses the descriptor up where it succeeds.
-    Texture(Ref<Device> device, SharedTexture& shared, const void* owner);
+    enum class Origin { theirs, ours };
+
+    // theirs: uses the descriptor up where it succeeds. ours: makes the image by its sizes, format and usage, and adds
+    // the descriptor, which keeps its memory for longer than this, and what else it takes to open it.
+    Texture(Ref<Device> device, SharedTexture& shared, const void* owner, Origin origin = Origin::theirs);
     ~Texture() override;
 
     std::byte* host() override { return nullptr; }
@@ -22,11 +25,14 @@ public:
 
 private:
     void open(SharedTexture& shared);
+    void make(SharedTexture& shared);
+    VkMemoryRequirements needs() const;
     void close();
     void last_release() override;
 
     Ref<Device> device_;
     std::uint32_t width_, height_;
+    std::uint64_t reserved_ = 0;        // bytes of the budget
     VkImageLayout layout_;
     VkImage handle_ = VK_NULL_HANDLE;
     VkDeviceMemory memory_ = VK_NULL_HANDLE;

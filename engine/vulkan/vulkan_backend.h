@@ -34,6 +34,7 @@ public:
     void wait(SharedSemaphore point) override { semaphores_->wait(std::move(point)); }
     Ref<Block> attach_texture(SharedTexture texture) override;
     Ref<Block> take(Record& record, const Ref<Block>& texture) override;
+    SharedTexture texture(Record& record, const Pyramid& pyramid, std::uint32_t image) override;
     void finish(Record& record) override;
     void settle() override;
 

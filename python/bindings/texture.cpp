@@ -51,13 +51,38 @@ dlpack::Array take(Engine& engine, const HeldTexture& held)
     return array;
 }
 
+// The descriptor is the caller's to close.
+nb::tuple make(Engine& engine, const HeldPyramid& pyramid, std::uint32_t image)
+{
+    SharedTexture shared;
+    {
+        nb::gil_scoped_release release;
+        shared = engine.texture(pyramid.value, image);
+    }
+    nb::dict record;
+    record["allocation_size"] = shared.allocation_size;
+    record["offset"] = shared.offset;
+    record["memory_type"] = shared.memory_type;
+    record["dedicated"] = shared.dedicated;
+    record["width"] = shared.width;
+    record["height"] = shared.height;
+    record["levels"] = shared.levels;
+    record["format"] = shared.format;
+    record["usage"] = shared.usage;
+    record["layout"] = shared.layout;
+    record["device_uuid"] = shared.device_uuid;
+    record["driver_uuid"] = shared.driver_uuid;
+    return nb::make_tuple(shared.fd.release(), record);
+}
+
 }  // namespace
 
 void bind_texture(nb::module_& module, nb::class_<Engine>& engine)
 {
     nb::class_<HeldTexture>(module, "Texture");
     engine.def("attach_texture", attach, nb::arg("fd"), nb::arg("record"))
-        .def("take", take, nb::arg("texture"));
+        .def("take", take, nb::arg("texture"))
+        .def("texture", make, nb::arg("pyramid"), nb::arg("image"));
 }
 
 }  // namespace foveate::bindings

@@ -12,10 +12,12 @@ import os
 from . import _core
 from .engine import Engine
 from .error import UnsupportedError, require
+from .share import SharedTexture
 from .types import Array
 
 NEEDED = "GL_EXT_memory_object_fd"
 UUID = 16   # bytes
+R8G8B8A8_UNORM = 37     # VkFormat
 
 
 def _libraries():
@@ -94,6 +96,24 @@ def engine(context, **options) -> Engine:
     return Engine("vulkan", device=device, share=True, **options)
 
 
+def _opened(shared) -> int:
+    """A memory object of it, which takes its descriptor."""
+    *_, memory_object, memory_object_fd = _libraries()
+    record, name = shared.record, ctypes.c_uint()
+    memory_object.glCreateMemoryObjectsEXT(1, name)
+    if record["dedicated"]:
+        memory_object.glMemoryObjectParameterivEXT(
+            name.value, memory_object.GL_DEDICATED_MEMORY_OBJECT_EXT, (ctypes.c_int * 1)(1))
+    try:
+        memory_object_fd.glImportMemoryFdEXT(name.value, record["allocation_size"],
+                                             memory_object_fd.GL_HANDLE_TYPE_OPAQUE_FD_EXT, shared.fd)
+    except Exception:
+        memory_object.glDeleteMemoryObjectsEXT(1, name)
+        raise
+    shared.detach()     # the driver's now, which closes it with the memory object
+    return name.value
+
+
 class Frame:
     """A frame in the engine's memory that OpenGL draws.
 
@@ -112,7 +132,7 @@ class Frame:
 
     def __init__(self, engine: Engine, context, size: tuple[int, int]):
         self._context, self._memory, self.buffer = context, None, None
-        _, gl, memory_object, memory_object_fd = _libraries()
+        _, gl, memory_object, _ = _libraries()
         device, driver = uuids(context)
         self.image: Array = engine.empty((*size, 4))
         with engine.share(self.image) as shared:
@@ -122,14 +142,7 @@ class Frame:
                     f"device {device}, driver {driver}", "Make it with foveate.gl.engine(context).", UnsupportedError)
             _ = context.error       # clears what is not ours
             name = ctypes.c_uint()
-            memory_object.glCreateMemoryObjectsEXT(1, name)
-            self._memory = name.value
-            if record["dedicated"]:
-                memory_object.glMemoryObjectParameterivEXT(
-                    self._memory, memory_object.GL_DEDICATED_MEMORY_OBJECT_EXT, (ctypes.c_int * 1)(1))
-            # The driver takes the descriptor, and closes it with the memory object.
-            memory_object_fd.glImportMemoryFdEXT(self._memory, record["allocation_size"],
-                                                 memory_object_fd.GL_HANDLE_TYPE_OPAQUE_FD_EXT, shared.detach())
+            self._memory = _opened(shared)
         gl.glCreateBuffers(1, name)
         memory_object.glNamedBufferStorageMemEXT(name.value, record["size"], self._memory, record["offset"])
         failed = context.error
@@ -172,6 +185,65 @@ class Frame:
         if self._memory is not None:
             memory_object.glDeleteMemoryObjectsEXT(1, (ctypes.c_uint * 1)(self._memory))
         self.buffer = self._memory = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.release()
+
+
+class Mipmap:
+    """An image of `Engine.texture`, with its levels, that OpenGL samples.
+
+    Args:
+        context: a moderngl context, on the engine's device.
+        shared: its descriptor is used up. With `ahead`, `Engine.settle` comes first.
+
+    `texture` is a moderngl Texture that filters between texels and levels. Its first row is the image's uppermost, so
+    v goes down. `release()` lets go of it and of the memory, at the end of a `with` block too.
+
+    Raises:
+        InputError: a texture of another format than R8G8B8A8_UNORM.
+        UnsupportedError: one of another device or driver; a context that cannot open it.
+    """
+
+    def __init__(self, context, shared: SharedTexture):
+        moderngl, gl, memory_object, _ = _libraries()
+        self._memory = self.texture = None
+        device, driver = uuids(context)
+        record = shared.record
+        require((device, driver) == (record["device_uuid"], record["driver_uuid"]), "gl: Mipmap",
+                f"a texture of device {record['device_uuid']}, driver {record['driver_uuid']}",
+                f"device {device}, driver {driver}", "Make it with an engine of foveate.gl.engine(context).",
+                UnsupportedError)
+        require(record["format"] == R8G8B8A8_UNORM, "gl: Mipmap: format", record["format"],
+                f"R8G8B8A8_UNORM ({R8G8B8A8_UNORM})", "Share what Engine.texture makes.")
+        size, name = (record["width"], record["height"]), ctypes.c_uint()
+        _ = context.error       # clears what is not ours
+        try:
+            self._memory = _opened(shared)
+            gl.glCreateTextures(gl.GL_TEXTURE_2D, 1, name)
+            self.texture = context.external_texture(name.value, size, 4, 0, "f1")
+            gl.glTextureParameteri(name.value, memory_object.GL_TEXTURE_TILING_EXT,
+                                   memory_object.GL_OPTIMAL_TILING_EXT)
+            memory_object.glTextureStorageMem2DEXT(name.value, record["levels"], gl.GL_RGBA8, *size, self._memory,
+                                                   record["offset"])
+        except gl.GLError as refused:
+            self.release()
+            raise UnsupportedError(f"gl: Mipmap: memory: got OpenGL's {refused.description!r}, expected an image that "
+                                   "it opens. Give the record as it came.") from None
+        self.texture.filter = moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR
+
+    def release(self) -> None:
+        """Lets go of OpenGL's side. Calling it again does nothing."""
+        _, gl, memory_object, _ = _libraries()
+        if self.texture is not None:
+            gl.glDeleteTextures(1, [self.texture.glo])      # moderngl leaves what it did not make
+            self.texture.release()
+        if self._memory is not None:
+            memory_object.glDeleteMemoryObjectsEXT(1, (ctypes.c_uint * 1)(self._memory))
+        self.texture = self._memory = None
 
     def __enter__(self):
         return self

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from .error import InputError, require
+from .pyramid import Pyramid
 from .types import PIXELS, Array, Given
 
 
@@ -67,16 +68,8 @@ class Point(_Described):
         return f"<foveate.Point {self.kind} {self.value}, fd {self._fd}>"
 
 
-class Shared(_Described):
-    """A descriptor of memory and the record that says how to open it.
-
-    `fd` is closed with this object: `detach()` gives it away. `record` holds numbers, strings and lists alone, so
-    that it can be sent as JSON beside the descriptor: allocation_size (what an importer must name), buffer_size,
-    offset and size of the block, memory_type, dedicated, device_uuid, driver_uuid; shape, strides, dtype.
-    `point`: when the content is there; None where it is there already.
-
-    On the other side `Shared(fd, record, point)` is the same again.
-    """
+class _Timed(_Described):
+    """One with the point at which the content is there; None where it is there already."""
 
     __slots__ = ("point",)
 
@@ -96,6 +89,20 @@ class Shared(_Described):
         if self.point is not None:
             self.point.close()
 
+
+class Shared(_Timed):
+    """A descriptor of memory and the record that says how to open it.
+
+    `fd` is closed with this object: `detach()` gives it away. `record` holds numbers, strings and lists alone, so
+    that it can be sent as JSON beside the descriptor: allocation_size (what an importer must name), buffer_size,
+    offset and size of the block, memory_type, dedicated, device_uuid, driver_uuid; shape, strides, dtype.
+    `point`: when the content is there; None where it is there already.
+
+    On the other side `Shared(fd, record, point)` is the same again.
+    """
+
+    __slots__ = ()
+
     def __repr__(self) -> str:
         return f"<foveate.Shared {self.record['dtype']} {tuple(self.record['shape'])}, fd {self._fd}>"
 
@@ -108,21 +115,16 @@ def empty_array(core, shape, dtype) -> Array:
     return Array(core.empty(list(sizes), PIXELS.index(dtype)))
 
 
-class SharedTexture(_Described):
-    """A descriptor of an image of optimal tiling, as renderers draw, and the record of how it was made.
+class SharedTexture(_Timed):
+    """A descriptor of an image of optimal tiling, as renderers draw and sample, and the record of how it was made.
 
     `record`: allocation_size, offset, memory_type and dedicated, of its memory; width, height, levels, and the numbers
     of VkFormat, VkImageUsageFlags and of the VkImageLayout in which it is given to the external queue family;
-    device_uuid and driver_uuid.
+    device_uuid and driver_uuid. `point`: when the content is there; None where it is there already, or where the
+    renderer says so by itself.
     """
 
     __slots__ = ()
-
-    @property
-    def fd(self) -> int:
-        if self._fd < 0:
-            raise InputError("Engine: shared: got a closed descriptor, expected an open one. Share the array again.")
-        return self._fd
 
     def __repr__(self) -> str:
         return f"<foveate.SharedTexture {self.record['height']} x {self.record['width']}, fd {self._fd}>"
@@ -177,11 +179,39 @@ class Sharing:
                     "whole numbers" if kind is list else f"{kind.__name__}", "Give the record as it came.")
         record = {name: shared.record[name] for name in fields}
         if isinstance(shared, SharedTexture):
-            return Texture(core.attach_texture(shared.fd, record), self)
-        array = Array(core.attach(shared.fd, record))
+            attached = Texture(core.attach_texture(shared.fd, record), self)
+        else:
+            attached = Array(core.attach(shared.fd, record))
         if shared.point is not None:
             self.wait(shared.point)
-        return array
+        return attached
+
+    def texture(self, pyramid: Pyramid, image: int = 0) -> SharedTexture:
+        """Every level of one image as a mip-mapped image of optimal tiling, for what filters in hardware.
+
+        Its memory is the descriptor's, and lives on without the engine; each call makes a new one.
+
+        Args:
+            pyramid: of 8-bit images, encoded, with edge="exact" or with sides that halve evenly.
+            image: which of the batch.
+
+        Returns:
+            SharedTexture of R8G8B8A8_UNORM, with as many levels as the pyramid has: the nearest byte, alpha 255, gray
+            in all three. It lies in the layout GENERAL, given to the external queue family.
+
+        Raises:
+            InputError: a pyramid that no such image can hold; an engine that does not share.
+            UnsupportedError: another backend than Vulkan; a device that cannot share such an image.
+        """
+        core = self._open()
+        if not isinstance(pyramid, Pyramid):
+            raise InputError(f"pyramid: texture: got {type(pyramid).__name__}, expected a Pyramid.")
+        images = len(pyramid.image)
+        require(isinstance(image, int) and 0 <= image < images, "pyramid: image", repr(image), f"0..{images - 1}")
+        shared = SharedTexture(*core.texture(pyramid._core, image))
+        if self._ahead:
+            shared.point = self.signal()
+        return shared
 
     def signal(self) -> Point:
         """The point behind everything the engine was asked so far, for the other side to wait for."""

@@ -56,7 +56,20 @@ struct PyramidParams        // one dispatch makes one level of every image of th
     uint taps_rows;         // rows from here on
 };
 
+struct PyramidTextureParams // texels of one level of one 8-bit image as words of RGBA bytes
+{
+    uint image;             // which of the batch
+    uint level;
+    uint level_element;     // ELEMENT_U16 or ELEMENT_F32, of levels 1..
+    uint channels;
+    uint width;             // of the level, px
+    uint first;             // texel, row by row, that becomes the first word
+    uint count;
+    uint pad0;
+};
+
 #ifdef __cplusplus
+static_assert(sizeof(PyramidTextureParams) == 32);
 static_assert(sizeof(ImageDesc) == 48 && sizeof(LevelDesc) == 16 && sizeof(AxisTap) == 16);
 static_assert(sizeof(PyramidParams) == 48);
 #endif
