@@ -108,7 +108,7 @@ def stub_library(tmp_path_factory):
     from child import compiled
 
     sources = [f"tests/stub_cuda/{name}.cpp" for name in ("stub", "work")]
-    return compiled(tmp_path_factory.mktemp("stub"), "libcuda_stub.so", sources, "-shared", "-fPIC")
+    return compiled(tmp_path_factory.mktemp("stub"), "libcuda_stub.so", sources, "-shared", "-fPIC", "-fno-gnu-unique")
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from oracle import sample_vrs as truth
 from tolerance import assert_same
 
 CODES = np.array(rate_codes.CODES["vulkan"], np.uint8)
-REASON = {"cpu": ("no rasteriser",), "opengl": ("no rasteriser",), "lavapipe": ("no VK_KHR_fragment_shading_rate",),
+REASON = {"cpu": ("no rasteriser",), "opengl": ("no rasteriser",), "cuda": ("no rasteriser",),
+          "lavapipe": ("no VK_KHR_fragment_shading_rate",),
           "swiftshader": ("no VK_KHR_fragment_shading_rate",)}
 
 
