@@ -132,6 +132,25 @@ def test_nothing_is_left(pair):
     assert engine.stats["memory_used"] <= used
 
 
+def test_memory_that_does_not_open(pair, monkeypatch):
+    context, engine = pair
+    from OpenGL.GL import GLError
+    from OpenGL.GL.EXT import memory_object
+
+    def refuse(*_):
+        raise GLError(err=1285, description="out of memory")
+
+    before = descriptors()
+    for call in ("glNamedBufferStorageMemEXT", "glCreateMemoryObjectsEXT"):
+        with monkeypatch.context() as patched:
+            patched.setattr(memory_object, call, refuse)
+            with pytest.raises(UnsupportedError, match=r"^gl: Frame: memory: got OpenGL's 'out of memory'"):
+                gl.Frame(engine, context, (32, 48))
+        assert descriptors() == before
+    with gl.Frame(engine, context, (32, 48)) as frame:
+        assert frame.image.shape == (32, 48, 4)
+
+
 def test_the_context_of_a_device(pair):
     context, _ = pair
     device, driver = gl.uuids(context)

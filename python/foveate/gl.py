@@ -131,7 +131,7 @@ class Frame:
     """
 
     def __init__(self, engine: Engine, context, size: tuple[int, int]):
-        self._context, self._memory, self.buffer = context, None, None
+        self._context, self._memory, self._rows, self.buffer = context, None, None, None
         _, gl, memory_object, _ = _libraries()
         device, driver = uuids(context)
         self.image: Array = engine.empty((*size, 4))
@@ -142,15 +142,15 @@ class Frame:
                     f"device {device}, driver {driver}", "Make it with foveate.gl.engine(context).", UnsupportedError)
             _ = context.error       # clears what is not ours
             name = ctypes.c_uint()
-            self._memory = _opened(shared)
-        gl.glCreateBuffers(1, name)
-        memory_object.glNamedBufferStorageMemEXT(name.value, record["size"], self._memory, record["offset"])
-        failed = context.error
-        self.buffer = context.external_buffer(name.value, record["size"])
-        if failed != "GL_NO_ERROR":
-            self.release()
-        require(failed == "GL_NO_ERROR", "gl: Frame: memory", failed, "GL_NO_ERROR", "Use a smaller frame.",
-                UnsupportedError)
+            try:
+                self._memory = _opened(shared)
+                gl.glCreateBuffers(1, name)
+                self.buffer = context.external_buffer(name.value, record["size"])
+                memory_object.glNamedBufferStorageMemEXT(name.value, record["size"], self._memory, record["offset"])
+            except gl.GLError as refused:
+                self.release()
+                raise UnsupportedError(f"gl: Frame: memory: got OpenGL's {refused.description!r}, expected memory that "
+                                       "it opens. Use a smaller frame.") from None
         self._rows = context.simple_framebuffer((size[1], size[0]), components=4)
 
     def take(self, framebuffer) -> Array:
@@ -181,10 +181,11 @@ class Frame:
         if self.buffer is not None:
             gl.glDeleteBuffers(1, [self.buffer.glo])    # moderngl leaves what it did not make
             self.buffer.release()
+        if self._rows is not None:
             self._rows.release()
         if self._memory is not None:
             memory_object.glDeleteMemoryObjectsEXT(1, (ctypes.c_uint * 1)(self._memory))
-        self.buffer = self._memory = None
+        self.buffer = self._memory = self._rows = None
 
     def __enter__(self):
         return self
