@@ -260,8 +260,12 @@ void Memory::map(Buffer& buffer)
 
 void Memory::destroy(Buffer* buffer)
 {
-    // Memory that others still work with cannot be freed, and waiting for ever is worse than losing it.
-    if (buffer->companion_ && !buffer->companion_->idle(limits::WAIT_NS)) return;
+    // Memory that others still work with cannot be freed, and waiting for ever is worse than losing it, and with it
+    // the device that it is of.
+    if (buffer->companion_ && !buffer->companion_->idle(limits::WAIT_NS)) {
+        device_.retain();
+        return;
+    }
     buffer->companion_ = {};
     used_ -= buffer->capacity_;
     device_.vk.DestroyBuffer(device_.handle(), buffer->handle_, nullptr);
