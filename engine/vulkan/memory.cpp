@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "engine/limits.h"
+#include "engine/lost.h"
 #include "engine/vulkan/device.h"
 
 namespace foveate::vulkan {
@@ -264,6 +265,8 @@ void Memory::destroy(Buffer* buffer)
     // the device that it is of.
     if (buffer->companion_ && !buffer->companion_->idle(limits::WAIT_NS)) {
         device_.retain();
+        lose(Ref<Device>(&device_));
+        lose(Ref<Buffer>(buffer));
         return;
     }
     buffer->companion_ = {};

@@ -2,6 +2,7 @@
 #include "interop/cuda/semaphore.h"
 
 #include "engine/limits.h"
+#include "engine/lost.h"
 #include "interop/cuda/users.h"
 
 namespace foveate::cuda {
@@ -34,8 +35,9 @@ Semaphores::~Semaphores()
     const Current current(*context_, std::nothrow);
     // What a stream still waits for cannot be destroyed.
     if (current.result() == SUCCESS && reap(limits::WAIT_NS)) return;
-    for (Waited& waited : waited_) waited.semaphore.release();
-    timeline_.release();
+    for (Waited& waited : waited_)
+        if (waited.semaphore) lose(Ref<Semaphore>(waited.semaphore.release()));
+    if (timeline_) lose(Ref<Semaphore>(timeline_.release()));
 }
 
 void Semaphores::wait(SharedSemaphore point, Stream stream)
@@ -62,7 +64,7 @@ void Semaphores::wait(SharedSemaphore point, Stream stream)
     const Result result = cu.EventRecord(event, stream);
     if (result == SUCCESS) return;
     // The wait stands, and its end is not known: it is never destroyed.
-    waited_.back().semaphore.release();
+    if (waited_.back().semaphore) lose(Ref<Semaphore>(waited_.back().semaphore.release()));
     waited_.pop_back();
     cu.EventDestroy(event);
     check(cu, result, "record an event");

@@ -12,11 +12,11 @@
 namespace foveate::cuda {
 
 // A semaphore of the engine's, as CUDA sees it.
-class Semaphore {
+class Semaphore : public Counted {
 public:
     // Takes the descriptor over when the driver does: on success.
     Semaphore(Ref<Context> context, SharedSemaphore point);
-    ~Semaphore();
+    ~Semaphore() override;
     Semaphore(const Semaphore&) = delete;
     Semaphore& operator=(const Semaphore&) = delete;
 

@@ -34,9 +34,13 @@ std::uint64_t resident_bytes()
 
 // An engine and its link.
 struct Side {
-    const bool ahead = false;
-    Engine engine{{.backend = {{"*", "vulkan"}}, .share = true, .ahead = ahead}};
-    Ref<cuda::Link> link{new cuda::Link(engine, ahead)};
+    Engine engine;
+    Ref<cuda::Link> link;
+
+    explicit Side(bool ahead = false)
+        : engine({.backend = {{"*", "vulkan"}}, .share = true, .ahead = ahead}), link(new cuda::Link(engine, ahead))
+    {
+    }
     ~Side() { link->close(); }
 
     cuda::Array array(std::uint64_t size)
