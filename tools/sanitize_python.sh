@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 folder=build/asan
 package=$folder/package/foveate
 mkdir -p "$package"
-ln -sf "$PWD"/python/foveate/*.py "$package"
+ln -sfn "$PWD"/python/foveate/*.py "$PWD"/python/foveate/backends "$package"
 ln -sf "$PWD/$folder"/_core*.so "$package"
 # -S: the editable install of the ordinary build would win over the path
 site=$(echo "$PWD"/.venv/lib/python*/site-packages)
