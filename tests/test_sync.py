@@ -218,10 +218,21 @@ def test_read_in_a_child(driver, running):
 
 
 def test_a_point_is_the_shared_arrays(running):
+    """It goes on with the descriptor, and ends with it; closing twice is closing once."""
     engine = running()
     frame = engine.empty((20, 20))
+    frame.numpy()[:] = random_image(9, 20, 20, 0)
     shared = engine.share(frame)
     again = Shared(shared.detach(), shared.record, shared.point)
-    engine.attach(again)
+    with pytest.raises(InputError, match="Engine: shared: got a closed descriptor"):
+        shared.detach()
+    attached = engine.attach(again)
+    engine.settle()
+    assert np.array_equal(attached.numpy(), random_image(9, 20, 20, 0))
     again.close()
     again.close()
+    assert again.point is shared.point
+    for closed in (again, again.point):
+        if closed.record.get("kind") != "host":     # there never was one
+            with pytest.raises(InputError, match="got a closed descriptor, expected an open one"):
+                assert closed.fd
