@@ -131,7 +131,7 @@ def test_engines_that_cannot_be(stub, cuda_driver, cuda_uuid, monkeypatch, stub_
     with pytest.raises(foveate.error.DeviceLostError, match=r"CUDA_SUCCESS\. Start the process again"):
         foveate.Engine(**options, cuda=True)
     stub.fail(1, 999)
-    with pytest.raises(DeviceError, match=r"CUDA_SUCCESS\. Leave out cuda=True, or use another device"):
+    with pytest.raises(DeviceError, match=r"CUDA_SUCCESS\. Use another device, or leave CUDA out\."):
         foveate.Engine(**options, cuda=True)
     stub.fail(0, 0)
     for name, reason in (("/nowhere/libcuda.so", "cannot be opened"), ("libc.so.6", "has no cuInit")):

@@ -164,6 +164,12 @@ def test_every_row_is_an_error():
     assert [row for row in rows() if not any(same(source, row) for source in texts)] == []
 
 
+def test_no_row_stands_twice():
+    page = (TREE / "docs/errors.md").read_text()
+    texts = re.findall(r"^\| `([^`]+)` \| `\w+` \|", page, re.M)
+    assert sorted(text for text in set(texts) if texts.count(text) > 1) == []
+
+
 def test_what_is_raised_has_a_row(cpu):
     from test_error import CALLS
 

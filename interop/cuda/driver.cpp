@@ -83,7 +83,7 @@ const Driver& need_driver()
 {
     std::string reason;
     const Driver* driver = find_driver(reason);
-    require(driver, "cuda: driver", reason, "libcuda.so.1 of an NVIDIA driver", "Leave out cuda=True, or install it.",
+    require(driver, "cuda: driver", reason, "libcuda.so.1 of an NVIDIA driver", "Install it, or leave CUDA out.",
             ErrorKind::unsupported);
     return *driver;
 }
@@ -93,7 +93,7 @@ void check_failed(const Driver& driver, Result result, const char* doing)
     const ErrorKind kind = kind_of(result);
     const char* hint = kind == ErrorKind::memory        ? "Use fewer images a call, or release earlier results."
                        : kind == ErrorKind::device_lost ? "Start the process again."
-                                                        : "Leave out cuda=True, or use another device.";
+                                                        : "Use another device, or leave CUDA out.";
     fail(kind, std::string("cuda: ") + doing, described(driver, result), "CUDA_SUCCESS", hint);
 }
 

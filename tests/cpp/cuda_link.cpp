@@ -302,7 +302,7 @@ void errors(const std::string& uuid)
         stub().fail(std::uint64_t(k), cuda::UNKNOWN);
         const std::string text = thrown(ErrorKind::device, [] { Side side; });
         if (text.empty()) break;  // the call that failed was one of its end
-        check(text.find("CUDA_ERROR_999 (of the stub), expected CUDA_SUCCESS. Leave out cuda=True, or use another") !=
+        check(text.find("CUDA_ERROR_999 (of the stub), expected CUDA_SUCCESS. Use another device, or leave") !=
                   std::string::npos, text);
         check(stub().objects() == objects, "nothing is left after call " + std::to_string(k));
     }
