@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from . import budget as budgeting
 from . import default
 from .error import ForkedEngineError, InputError, require
-from .image import Image, gather
+from .image import Image, gather, sizes_of
 from .image import image as image_stage
 from .layout import Layout, kind_of, layout_spec, more_options, table_of
 from .layout import layout as layout_stage
@@ -280,7 +280,8 @@ class Engine(Sharing):
             sources = [source for source, _, _ in taken]
         else:
             sources, taken = gather(images, channels, background, self)
-        count = sum(source.shape[0] if axes[0] >= 0 else 1 for source, axes, _ in taken)
+        sizes = sizes_of(taken)
+        count = len(sizes)
         rows = layout_spec(count, layout, budget, preset.cell, gaze, unit, clamp, grid, strides, grids, order,
                            views)
         more_options(rows, layout, alpha=alpha, e0=e0, passes=passes, rho=rho, heat=heat, sigma=sigma)
@@ -293,7 +294,8 @@ class Engine(Sharing):
         made, table, *kept = core.tokens(sources, _pyramid_spec(edge, color, None), weights, split, rows, options,
                                          *before)
         shape = preset.shape(made.image_count, made.rows)
-        return Tokens(Array(core.patches_array(made, shape)), partial(table_of, table, made), preset, tuple(kept))
+        return Tokens(Array(core.patches_array(made, shape)), partial(table_of, table, made), preset, sizes,
+                      tuple(kept))
 
     def buckets(self, images, *, budgets=budgeting.BUDGETS, cuts=budgeting.CUTS, gaze=None, heat=None,
                 channels: Channels | None = None, background=None, **options):

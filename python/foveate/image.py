@@ -198,6 +198,12 @@ def _from_pillow(picture):
     return np.asarray(picture)
 
 
+def sizes_of(taken):
+    """(height, width) of each image of what `gather` found."""
+    return [(source.shape[axes[1]], source.shape[axes[2]]) for source, axes, _ in taken
+            for _ in range(source.shape[axes[0]] if axes[0] >= 0 else 1)]
+
+
 @lru_cache(maxsize=512)
 def _reading(shape, channels, batch):
     """((image, row, column, channel) axes, stored channels; 0: no channel axis)."""

@@ -17,6 +17,8 @@ from .types import Array
 class Tokens:
     """Exactly K tokens for each image: patches for the model, and their positions. Arrays are (B, K).
 
+    `sizes` are the images', (height, width) in px: what positions lie in.
+
     >>> import foveate, numpy as np
     >>> engine = foveate.Engine(backend="cpu")
     >>> tokens = engine.tokens(np.zeros((64, 64, 3), np.uint8), model="qwen2.5-vl", budget=4)
@@ -24,11 +26,12 @@ class Tokens:
     ((16, 1176), [[True, True, True, True]])
     """
 
-    __slots__ = ("_made", "_table", "patches", "preset")
+    __slots__ = ("_made", "_table", "patches", "preset", "sizes")
 
     def __init__(self, patches: Array, table: np.ndarray | Callable[[], np.ndarray], preset: Preset,
-                 made=(None, None)):
+                 sizes: list[tuple[int, int]], made=(None, None)):
         self.patches, self._table, self.preset = patches, table, preset
+        self.sizes = sizes      # (height, width) of each image, px
         self._made = made   # relevance and rates, for the next frame
 
     @property
@@ -132,4 +135,4 @@ def tensor(patches: Patches, layout: Layout, *, engine=None) -> Tokens:
     require((made.image_count, made.rows) == (rows.image_count, rows.rows), "tensor: layout",
             f"{rows.image_count} x {rows.rows} rows",
             f"{made.image_count} x {made.rows}, as many as the patches have")
-    return Tokens(patches.data, partial(table_of, core.table(rows, made), rows), patches.preset)
+    return Tokens(patches.data, partial(table_of, core.table(rows, made), rows), patches.preset, rows.sizes)
