@@ -6,6 +6,7 @@ FOVEATE_ICD_LAVAPIPE    driver manifests, where they are not in the system's usu
 FOVEATE_ICD_SWIFTSHADER
 FOVEATE_ICD_MOCK        manifest of Khronos' mock driver, which executes nothing
 FOVEATE_LAYERS_NEW      folder of the manifest of a validation layer that knows what the mock driver does
+FOVEATE_VISION          folder with timm and torchvision, which are not in the venv
 FOVEATE_LONG=1          more and larger cases
 """
 

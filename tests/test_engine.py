@@ -307,3 +307,13 @@ def test_threads_option(make_engine):
     for wrong in (-1, 257):
         with pytest.raises(foveate.Error, match=rf"(?s)^Engine: threads.*got {wrong}.*256"):
             make_engine("cpu", threads=wrong)
+
+
+def test_sizes_are_the_images(engine):
+    images = [np.zeros((40, 60, 3), np.uint8), np.zeros((50, 30, 3), np.uint8)]
+    assert engine.tokens(images, budget=4).sizes == [(40, 60), (50, 30)]
+    assert engine.tokens(engine.image(images), budget=4).sizes == [(40, 60), (50, 30)]
+    assert engine.tokens(np.zeros((2, 3, 16, 24), np.float32), budget=1).sizes == [(16, 24)] * 2
+    pyramid = engine.pyramid(images)
+    layout = engine.layout(pyramid, budget=4)
+    assert engine.tensor(engine.sample(pyramid, layout), layout).sizes == [(40, 60), (50, 30)]

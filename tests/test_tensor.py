@@ -86,16 +86,6 @@ def test_stages_one_by_one_are_tokens(engine):
         assert_same(getattr(steps, name), getattr(whole, name), name)
 
 
-def test_sizes_are_the_images(engine):
-    images = [np.zeros((40, 60, 3), np.uint8), np.zeros((50, 30, 3), np.uint8)]
-    assert engine.tokens(images, budget=4).sizes == [(40, 60), (50, 30)]
-    assert engine.tokens(engine.image(images), budget=4).sizes == [(40, 60), (50, 30)]
-    assert engine.tokens(np.zeros((2, 3, 16, 24), np.float32), budget=1).sizes == [(16, 24)] * 2
-    pyramid = engine.pyramid(images)
-    layout = engine.layout(pyramid, budget=4)
-    assert engine.tensor(engine.sample(pyramid, layout), layout).sizes == [(40, 60), (50, 30)]
-
-
 def test_numpy_is_zero_copy(engine):
     patches = tokens_of(engine).patches
     for array in (patches.numpy(), np.from_dlpack(patches), np.asarray(patches)):

@@ -28,6 +28,7 @@ PYTHON = VENV / "bin" / "python"
 BUILD = TREE / "build" / "dev"
 SWIFTSHADER = CACHE / "swiftshader"
 MOCK = CACHE / "mock"
+VISION = CACHE / "vision"
 LEVELS = ("demo", "test")  # each has all of the ones before it
 
 
@@ -126,6 +127,21 @@ def install_requirements(level):
     stamp(f"pip-{level}", "\n".join([key, *installed()]))
 
 
+def install_vision():
+    """timm and torchvision, beside the venv and not in it: transformers takes other ways where it sees torchvision, and
+    tests want both worlds. Without what they need: the wheel's operators are for CUDA, and are not asked for.
+    """
+    wanted = ["timm==1.0.31", "torchvision==0.28.0"]
+    key = digest(*wanted, sys.version)
+    if stamped("vision", key) and all((VISION / name.partition("==")[0]).is_dir() for name in wanted):
+        return
+    announce("timm and torchvision (in .cache/vision)")
+    shutil.rmtree(VISION, ignore_errors=True)
+    execute("vision", [PYTHON, "-m", "pip", "install", "--retries", "2", "--no-deps", "--target", VISION, *wanted],
+            "With a network, run the same command again.")
+    stamp("vision", key)
+
+
 def build(level):
     """The package, editable, in the venv; the build folder stays, so a changed file is one compile."""
     names = sorted(p.relative_to(TREE) for p in (TREE / "python" / "foveate").rglob("*.py"))
@@ -203,6 +219,7 @@ def environment_file():
              f"export FOVEATE_ICD_SWIFTSHADER='{SWIFTSHADER / 'icd.json'}'",
              f"export FOVEATE_ICD_MOCK='{MOCK / 'icd.json'}'",
              f"export FOVEATE_LAYERS_NEW='{MOCK / 'layers'}'",
+             f"export FOVEATE_VISION='{VISION}'",
              # a user's own vk_layer_settings.txt would beat ours
              f"export FOVEATE_EMPTY='{CACHE / 'empty'}'"]
     (CACHE / "env.sh").write_text("\n".join(lines) + "\n")
@@ -225,6 +242,7 @@ def main(arguments):
         install_requirements(level)
         build(level)
         if level == "test":
+            install_vision()
             fetch_drivers()
             environment_file()
     announce(f"ready for {level} ({time.monotonic() - start:.1f} s)")
