@@ -195,6 +195,9 @@ def saint(keys, k, graph, protect=0, tau=0.7, gamma=10.0):
                 scores[token] = len(valid) * math.exp(gamma * (sum(valid) / len(valid) - tau)) if valid else \
                     sum(alike) / len(alike)
             count = len(scores)
+        if graph == "full" and len(left) == 2:
+            left = left[:1]     # each is as like the other
+            continue
         count = min(count, len(left) - (k - protect))
         gone = sorted(scores, key=lambda token: (-scores[token], -token))[:count]
         left = [token for token in left if token not in gone]

@@ -51,13 +51,18 @@ def saint(features: Tensor, *, k: int, keys: Tensor | None = None, graph: Litera
 
 def _full(unit, k, tau, gamma):
     alike, left = (unit @ unit.T).fill_diagonal_(0), torch.arange(len(unit), device=unit.device)
-    alike = alike + alike.T     # the product need not be symmetric to the last bit; the sums of the last two are equal
-    while len(left) > k:
-        sums = alike.sum(1)
+    there = alike.new_ones(len(alike))
+    rows = left     # of `alike` that are still there
+    while len(left) > max(k, 2):
         count = min(len(left) - k, max(1, len(left) // 16))
-        stays = torch.sort(torch.sort(sums, stable=True).indices[:len(left) - count]).values
-        left, alike = left[stays], alike[stays][:, stays]
-    return left
+        order = torch.sort((alike @ there)[rows], stable=True).indices
+        there[rows[order[len(left) - count:]]] = 0
+        stays = there[rows] > 0
+        left, rows = left[stays], rows[stays]
+        if 2 * len(rows) <= len(alike):     # smaller products pay for one copy
+            alike, there = alike[rows][:, rows], there[rows]
+            rows = torch.arange(len(rows), device=rows.device)
+    return left[:k]     # two are as like each other: the first stays
 
 
 def _bipartite(unit, k, tau, gamma):

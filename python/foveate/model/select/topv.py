@@ -80,7 +80,7 @@ def topv(features: Tensor, *, k: int, positions: Tensor, target: Tensor | None =
 def cost_of(source, target, places, weights, sigma):
     """(N, N): from a source in the row to a target in the column."""
     far = (source * source).sum(1)[:, None] + (target * target).sum(1) - 2 * source @ target.T
-    apart = (places[:, None] - places).square().sum(-1)
+    apart = sum((axis[:, None] - axis).square() for axis in places.unbind(1))
     middle = (places.amax(0) + places.amin(0)) / 2
     terms = (far, 1 - torch.exp(apart / (-2 * sigma**2)), (places - middle).square().sum(-1).sqrt()[:, None])
     return sum(weight * _unit(term) for weight, term in zip(weights, terms, strict=True))
