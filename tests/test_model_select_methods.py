@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""model.select: each method against loops over tokens, and what its paper or the founding notes say of it."""
+"""model.select: each method against loops over tokens, and what its paper or the notes this began with say of it."""
 
 import math
 
@@ -68,7 +68,7 @@ GAZES = [(31, 31), (0, 0), (10, 50)]
 
 
 @pytest.mark.parametrize("gaze, occupied", list(zip(GAZES, (183, 62, 147), strict=True)))
-def test_the_founding_notes_bins_are_empty(gaze, occupied):
+def test_bins_of_the_notes_are_empty(gaze, occupied):
     """Of 272 bins "with at least one token each" so many have one; the rest were filled by score. Ours: all of them."""
     assert len(set(oracle.seed_bins(gaze))) == occupied
     flat, places = torch.zeros(1, 4096), select.grid_positions(64, 64)

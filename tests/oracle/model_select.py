@@ -88,7 +88,7 @@ def covered(scores, bins, k, first):
 
 
 def seed_bins(gaze, rings=16, spokes=17, side=64):
-    """The binning of the founding notes: log(distance + 0.01) from the least to the largest, places i / (side - 1)."""
+    """The bins of the notes this began with: log(distance + 0.01) from least to largest, places i / (side - 1)."""
     axis = np.arange(side) / (side - 1)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     dx, dy = x - axis[gaze[0]], y - axis[gaze[1]]
