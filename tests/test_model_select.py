@@ -78,6 +78,16 @@ def test_k_is_exact(name, k):
         assert torch.equal(found.bias, found.sizes.log())
 
 
+@pytest.mark.parametrize("name", ["topk", "logpolar", "hybrid", "vrs", "uniform", "random"])
+def test_k_is_exact_of_4096(name):
+    given = encoded(batch=1, grid=(64, 64), width=1)
+    for k in (1, 2, 3, 63, 64, 65, 180, 272, 273, 365, 456, 980, 1024, 2047, 4095, 4096):
+        found = RUNS[name](given, k)
+        assert found.indices.shape == (1, k) and (found.indices[:, 1:] > found.indices[:, :-1]).all()
+        assert name != "logpolar" or found.occupied == k
+        assert name != "vrs" or found.sizes.sum() == 4096
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_batch_is_one_by_one(name):
     given = encoded(batch=3)
