@@ -27,7 +27,7 @@ NOT_RUN = {
     "foveate bench": "takes minutes; `make bench` runs it",
 }
 # <!-- needs: NAME --> before a block: only run where the tests have it.
-NEEDS = {"vulkan": "lavapipe", "gl": "lavapipe", "cuda": "lavapipe", "torch": "torch"}
+NEEDS = {"vulkan": "lavapipe", "gl": "lavapipe", "cuda": "lavapipe", "cuda-gl": "cuda", "torch": "torch"}
 
 
 def name(page):

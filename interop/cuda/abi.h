@@ -17,7 +17,11 @@ enum Result : int {
     NO_DEVICE = 100,
     INVALID_DEVICE = 101,
     INVALID_CONTEXT = 201,
+    ALREADY_MAPPED = 208,
+    NOT_MAPPED = 211,
     ECC_UNCORRECTABLE = 214,
+    INVALID_GRAPHICS_CONTEXT = 219,
+    OPERATING_SYSTEM = 304,
     INVALID_HANDLE = 400,
     NOT_FOUND = 500,
     NOT_READY = 600,
@@ -56,6 +60,12 @@ enum Numbers : unsigned {
     MEMORY_DEDICATED = 1,                // flag: the memory was allocated for one resource alone
     SEMAPHORE_OPAQUE_FD = 1,             // a binary one: a wait uses up a signal
     SEMAPHORE_TIMELINE_FD = 9,
+    GL_DEVICES_ALL = 1,                  // every device that the current OpenGL context uses
+    GL_READ_ONLY = 1,                    // flag: CUDA never writes to it
+    GL_TEXTURE_2D = 0x0de1,              // OpenGL's own number
+    FORMAT_UINT8 = 1,
+    MEMORY_DEVICE = 2,
+    MEMORY_ARRAY = 3,
 };
 
 struct Uuid {
@@ -107,6 +117,26 @@ struct SemaphoreHandleDesc {
     unsigned reserved[16];
 };
 
+struct ArrayDesc {
+    std::size_t width, height;
+    unsigned format, channels;
+};
+
+// One side of a copy of rows.
+struct CopySide {
+    std::size_t x, y;                    // x in bytes
+    unsigned type;
+    const void* host;
+    Address address;
+    ArrayHandle array;
+    std::size_t pitch;                   // an array has none
+};
+
+struct Copy2dDesc {
+    CopySide from, to;
+    std::size_t row_size, rows;
+};
+
 // Of a signal and of a wait alike: they differ in what we leave zero.
 struct SemaphoreParams {
     unsigned long long value;            // a timeline's; 0 for a binary one
@@ -142,6 +172,7 @@ struct ResourceViewDesc {
 
 static_assert(sizeof(MemoryHandleDesc) == 104 && offsetof(MemoryHandleDesc, size) == 24);
 static_assert(sizeof(MemoryBufferDesc) == 88 && sizeof(Array3dDesc) == 40 && sizeof(MemoryMipmapDesc) == 120);
+static_assert(sizeof(ArrayDesc) == 24 && sizeof(CopySide) == 56 && sizeof(Copy2dDesc) == 128);
 static_assert(sizeof(SemaphoreHandleDesc) == 96 && offsetof(SemaphoreHandleDesc, flags) == 24);
 static_assert(sizeof(SemaphoreParams) == 144 && offsetof(SemaphoreParams, flags) == 72);
 static_assert(sizeof(ResourceDesc) == 144 && sizeof(TextureDesc) == 104 && sizeof(ResourceViewDesc) == 112);

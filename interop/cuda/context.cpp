@@ -5,8 +5,6 @@
 
 namespace foveate::cuda {
 
-namespace {
-
 std::string hex(const Uuid& uuid)
 {
     constexpr const char* DIGITS = "0123456789abcdef";
@@ -17,8 +15,6 @@ std::string hex(const Uuid& uuid)
     }
     return text;
 }
-
-}  // namespace
 
 std::vector<Device> devices(const Driver& driver)
 {

@@ -22,6 +22,8 @@ struct Device {
     bool timelines = false;             // it waits for timeline semaphores of others
 };
 
+std::string hex(const Uuid& uuid);
+
 std::vector<Device> devices(const Driver& driver);
 
 // The device with this UUID, or null: never one that is merely called the same.

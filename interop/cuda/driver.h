@@ -80,7 +80,13 @@ namespace foveate::cuda {
     X(GraphicsMapResources, cuGraphicsMapResources, (unsigned count, GraphicsResource* resources, Stream stream))     \
     X(GraphicsUnmapResources, cuGraphicsUnmapResources, (unsigned count, GraphicsResource* resources, Stream stream)) \
     X(GraphicsResourceGetMappedPointer, cuGraphicsResourceGetMappedPointer_v2,                                        \
-      (Address * address, std::size_t* size, GraphicsResource resource))
+      (Address * address, std::size_t* size, GraphicsResource resource))                                              \
+    X(GraphicsSubResourceGetMappedArray, cuGraphicsSubResourceGetMappedArray,                                         \
+      (ArrayHandle * array, GraphicsResource resource, unsigned index, unsigned level))                               \
+    X(GLGetDevices, cuGLGetDevices_v2,                                                                                \
+      (unsigned* count, DeviceHandle* devices, unsigned room, unsigned which))                                        \
+    X(ArrayGetDescriptor, cuArrayGetDescriptor_v2, (ArrayDesc * desc, ArrayHandle array))                             \
+    X(Memcpy2DAsync, cuMemcpy2DAsync_v2, (const Copy2dDesc* desc, Stream stream))
 
 struct Driver {
     std::string name;                   // of the library

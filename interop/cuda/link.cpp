@@ -236,10 +236,29 @@ void Link::settle(Mapping& mapping)
 
 Ref<Block> Link::copy_in(Address from, std::uint64_t size)
 {
+    return copied_in(size, [&](Address to) { return context_->cu.MemcpyDtoDAsync(to, from, size, stream_); });
+}
+
+Ref<Block> Link::copy_in(ArrayHandle from, std::uint64_t row_size, std::uint64_t rows)
+{
+    return copied_in(row_size * rows, [&](Address to) {
+        Copy2dDesc desc{};
+        desc.from.type = MEMORY_ARRAY;
+        desc.from.array = from;
+        desc.to.type = MEMORY_DEVICE;
+        desc.to.address = to;
+        desc.to.pitch = desc.row_size = row_size;
+        desc.rows = rows;
+        return context_->cu.Memcpy2DAsync(&desc, stream_);
+    });
+}
+
+Ref<Block> Link::copied_in(std::uint64_t size, const std::function<Result(Address to)>& copy)
+{
     Ref<Block> block = engine().empty(size, true);
     Mapping& to = map(block);
     const Current current(*context_);
-    check(context_->cu, context_->cu.MemcpyDtoDAsync(to.address(), from, size, stream_), "copy an image");
+    check(context_->cu, copy(to.address()), "copy an image");
     to.users.end(stream_);  // if the wait fails, nobody else gets the memory before the copy is done
     if (!to.users.idle(limits::WAIT_NS)) fail_wait("wait for the producer's stream");
     return block;

@@ -3,6 +3,7 @@
 // with the memory until that is freed; memory of the backend cuda is there already.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <mutex>
 
@@ -81,6 +82,8 @@ public:
     void settle(Mapping& mapping);
     // Memory of this engine's, which stages read where it lies, with a copy of these bytes of CUDA's.
     Ref<Block> copy_in(Address from, std::uint64_t size);
+    // The same of an array's rows, from its first byte, one behind the other.
+    Ref<Block> copy_in(ArrayHandle from, std::uint64_t row_size, std::uint64_t rows);
     void copy_to_host(std::byte* to, Address from, std::uint64_t size);
 
     // The engine is about to go. Memory that was mapped stays what it is.
@@ -89,6 +92,7 @@ public:
 private:
     friend class Mapping;
     Engine& engine() const;
+    Ref<Block> copied_in(std::uint64_t size, const std::function<Result(Address to)>& copy);
     void mark(EventHandle event, Stream stream);
 
     Device device_;

@@ -106,6 +106,7 @@ void bind_share(nb::class_<Engine>& engine);
 void bind_trace(nb::class_<Engine>& engine);
 void bind_texture(nb::module_& module, nb::class_<Engine>& engine);
 void bind_cuda(nb::module_& module, nb::class_<Engine>& engine);
+void bind_cuda_graphics(nb::module_& module, nb::class_<Engine>& engine);
 void bind_warp(nb::module_& module, nb::class_<Engine>& engine);
 void bind_sample_vrs(nb::module_& module, nb::class_<Engine>& engine);
 nb::dict shading_rate_of(const ShadingRate& rate);

@@ -376,6 +376,7 @@ void bind_engine(nb::module_& module)
     bind_trace(base);
     bind_texture(module, base);
     bind_cuda(module, base);
+    bind_cuda_graphics(module, base);
     bind_warp(module, base);
     bind_sample_vrs(module, base);
     nb::class_<UnlockedEngine, Engine>(module, "Engine")

@@ -12,6 +12,7 @@ import os
 from . import _core
 from .engine import Engine
 from .error import UnsupportedError, require
+from .gl_cuda import Registered, register  # noqa: F401 (public here)
 from .share import SharedTexture
 from .types import Array
 

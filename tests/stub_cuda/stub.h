@@ -21,11 +21,14 @@ std::uint64_t stub_fail(std::uint64_t k, int result);
 void stub_hold(void* stream, int hold);
 // Every address is of this device; -1: of the current one.
 void stub_place(int ordinal);
+// The OpenGL context that is current is on this device; -1: on the current one; below: asking fails, by minus this.
+void stub_gl_device(int ordinal);
 // Events say that they are over while they are not: to see that somebody looks at them.
 void stub_lie(int lie);
 // External semaphores are never signalled from outside.
 void stub_mute(int mute);
-// How many there are now of: contexts, streams, events, memories, mappings, semaphores, allocations, modules. One
-// that was misused (freed twice, or in the wrong order) counts 1000.
+// How many there are now of: contexts, streams, events, memories, mappings, semaphores, allocations, modules,
+// graphics (objects of OpenGL's) and maps (of such). One that was misused (freed twice, or in the wrong order) counts
+// 1000.
 std::int64_t stub_alive(const char* what);
 }

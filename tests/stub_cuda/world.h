@@ -40,6 +40,13 @@ struct Semaphore {
     unsigned type = 0;
     std::uint64_t value = 0;
 };
+struct Graphics {                // an object of OpenGL's, and its bytes while it is mapped
+    unsigned name = 0;
+    bool texture = false, mapped = false;
+    int width = 0, height = 0;
+    std::size_t texel = 0;
+    std::vector<std::byte> bytes;
+};
 struct Module {
     int kernels = 0;
 };
@@ -50,7 +57,7 @@ struct World {
     std::recursive_mutex mutex;
     std::string log;
     std::uint64_t calls = 0, fail_at = 0, marks = 0;
-    int fail_with = 0, ordinal = -1;
+    int fail_with = 0, ordinal = -1, gl_ordinal = -1;
     bool lie = false, mute = false;
     std::map<std::string, std::int64_t> alive;
     std::map<Stream, Queue> streams;
@@ -58,6 +65,7 @@ struct World {
     std::map<Address, Memory*> mapped;
     std::set<Memory*> memories;
     std::set<Semaphore*> semaphores;
+    std::set<Graphics*> graphics;
     std::map<Address, void*> allocated;
     std::map<std::string, std::string> names;
 };
