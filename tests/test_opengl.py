@@ -3,6 +3,8 @@
 the oracle's and the cpu's in the tests of the stages.
 """
 
+import gc
+import os
 import sys
 import threading
 
@@ -12,8 +14,9 @@ import numpy as np
 import pytest
 from child import child
 from conftest import BACKENDS
+from foveate import egl
 from foveate.backends import opengl
-from foveate.error import DeviceError, UnsupportedError
+from foveate.error import DeviceError, UnsupportedError, WaitTimeoutError
 from images import random_image
 
 OPTIONS = {"gaze": (0.3, 0.6), "budget": 40}
@@ -113,9 +116,81 @@ def test_a_failure_is_an_error_and_a_new_engine_works(monkeypatch, cpu):
         assert again.tokens(image, **OPTIONS).numpy().tobytes() == cpu.tokens(image, **OPTIONS).numpy().tobytes()
 
 
+class Hung:
+    """glClientWaitSync of a device that never ends its work; it notes how long it was to wait."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, sync, flags, wait_ns):
+        self.asked.append((flags, wait_ns))
+        return egl.EXPIRED
+
+
+def test_a_device_that_hangs(monkeypatch, cpu):
+    """Every wait ends at the engine's limit, before a call that would block. If the device comes back it works on."""
+    monkeypatch.setattr(opengl, "_devices", devices := {})
+    image = random_image(8, 64, 64)
+    expected = cpu.tokens(image, **OPTIONS).numpy().tobytes()
+    engine = foveate.Engine("opengl")
+    assert engine.tokens(image, **OPTIONS).numpy().tobytes() == expected
+    device, = devices.values()
+    hung, before, memory = Hung(), len(opengl._lost), bytearray(b"x" * 64)
+    alone = opengl.executor()
+    monkeypatch.setattr(device.fence, "_client_wait", hung)
+    with pytest.raises(TimeoutError, match=r"^no end within 30000 ms$"):
+        alone.run([(1, 64)], [], [("upload", 1, memoryview(bytes(64))), ("read", 1, memoryview(memory))])
+    assert memory == b"x" * 64      # not begun: it would not come back
+    text = r"^Engine: opengl: got no end within 30000 ms, expected an end in time\. Make a new Engine\.$"
+    for turn in range(2, 5):
+        with pytest.raises(WaitTimeoutError, match=text):
+            engine.tokens(image, **OPTIONS)
+        assert hung.asked == [(egl.FLUSH, foveate._core.limits()["wait_ns"])] * turn
+    closed = foveate.Engine("opengl")       # of another context: the hung one is left alone
+    assert device not in devices.values() and not closed.close()
+    monkeypatch.undo()
+    with foveate.Engine("opengl") as again:
+        assert again.tokens(image, **OPTIONS).numpy().tobytes() == expected
+    assert engine.tokens(image, **OPTIONS).numpy().tobytes() == expected
+    alone.run([], [], [("read", 1, memoryview(memory))])
+    assert memory == bytes(64) and len(opengl._lost) == before
+
+
+def test_an_engine_that_ends_while_it_hangs(monkeypatch):
+    """Its buffers and its context are lost: nobody waits for them, and nobody pulls them away."""
+    monkeypatch.setattr(opengl, "_devices", {})
+    engine = foveate.Engine("opengl")
+    device, = opengl._devices.values()
+    monkeypatch.setattr(device.fence, "_client_wait", Hung())
+    with pytest.raises(WaitTimeoutError):
+        engine.tokens(random_image(8, 64, 64), **OPTIONS)
+    before = len(opengl._lost)
+    engine.close()
+    gc.collect()                # the error's frames held it
+    device.thread.run(int)      # comes behind what close() left to do
+    assert opengl._lost[before:] == [device]
+
+
+def test_waits_that_fail(monkeypatch):
+    engine = foveate.Engine("opengl")
+    device = opengl._devices[os.getpid(), ""]
+    monkeypatch.setattr(device.fence, "_client_wait", lambda *_: egl.FAILED)
+    with pytest.raises(DeviceError, match=r"^Engine: opengl: got GL_WAIT_FAILED, expected a device that answers\."):
+        engine.tokens(random_image(8, 64, 64), **OPTIONS)
+    monkeypatch.undo()
+    assert not device.fence.pending
+
+
+def test_libraries_of_egl(monkeypatch):
+    monkeypatch.setattr(egl, "LIBRARY", "libnone.so.1")
+    with pytest.raises(UnsupportedError, match=r"^gl: EGL: got libnone.so.1: .*, expected libnone.so.1\. Install"):
+        egl._library.__wrapped__()
+    with pytest.raises(UnsupportedError, match=r"^gl: EGL: got no eglNothing, expected a driver with it\. Inst"):
+        egl.function("eglNothing", None)
+
+
 def test_an_engine_ends_inside_of_anything(cpu):
     """Garbage is collected wherever Python allocates, in the middle of another engine's call too."""
-    import gc
 
     class Cycle:
         def __init__(self):

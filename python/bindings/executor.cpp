@@ -2,7 +2,7 @@
 // A backend whose lists are run by a Python object, one of foveate.backends:
 //   caps      {"backend", "device", "uuid", "driver": text, "software": bool}
 //   limits    {"range", "alignment": bytes, "groups": (x, y, z)}
-//   run(made, dropped, steps)
+//   run(made, dropped, steps)   raises TimeoutError where the device does not end its work
 //     made    [(buffer, bytes)], dropped [buffer]
 //     steps   ("upload" | "read", buffer, memoryview), or
 //             ("dispatch", shader, windows, params, [(binding, buffer, offset, size)], (x, y, z))
@@ -76,6 +76,7 @@ public:
     {
         nb::gil_scoped_acquire locked;
         std::string failure;
+        bool late = false;
         try {
             nb::list made, dropped, steps;
             for (const auto& [buffer, size] : list.made) made.append(nb::make_tuple(buffer, size));
@@ -84,7 +85,10 @@ public:
             object_.attr("run")(made, dropped, steps);
         } catch (nb::python_error& error) {
             failure = nb::cast<std::string>(nb::str(error.value()));
+            late = error.matches(PyExc_TimeoutError);
         }
+        require(!late, "Engine: " + caps_.backend, failure, "an end in time", "Make a new Engine.",
+                ErrorKind::timeout);
         require(failure.empty(), "Engine: " + caps_.backend, failure, "a device that answers", "Make a new Engine.",
                 ErrorKind::device);
     }

@@ -11,6 +11,7 @@ import queue
 import threading
 
 from .. import _core
+from ..egl import Fence
 from ..error import UnsupportedError
 from ..gl import uuids
 
@@ -18,6 +19,7 @@ VERSION = 430
 BINDINGS = 16           # storage blocks that a shader may have
 ALIGNMENT = 256         # bytes: no driver may ask for more of a binding's offset
 PARAMS = 15             # the uniform block of shaders/shared/api.h
+WAIT_NS = _core.limits()["wait_ns"]
 NONE = {"backend": "opengl", "device": "no device", "uuid": "", "driver": "", "software": False, "in_place": False,
         "shares": False, "sync": "host", "profiling": [], "usable": False, "reasons": [],
         "shading_rate": {"usable": False, "reasons": ["no rasteriser"], "rates": [], "tile": [], "strict": False,
@@ -140,12 +142,16 @@ class _Device:
                 break
             self.caps = _described(context)
             if self.caps["usable"] and _fits(self.caps, index, wanted):
-                self.context = context
+                self.context, self.fence = context, Fence()
                 return
             seen.append("; ".join([self.caps["device"], *self.caps["reasons"]]))
             context.release()
         raise UnsupportedError(f"Engine: no OpenGL device: got {', '.join(seen)}, expected one with OpenGL 4.3 "
                                f"that fits {wanted!r}. Use backend=\"cpu\".")
+
+    def settle(self):
+        """The device has done what it was given. Calls of OpenGL's that block come behind this one: it ends."""
+        self.fence.wait(WAIT_NS)
 
     def program(self, shader, windows):
         """The program, and whether it was compiled just now."""
@@ -158,6 +164,7 @@ class _Device:
 
 
 _devices = {}       # (process, selector) -> _Device
+_lost = []          # those that never ended their work: ending them would wait for it
 _lock = threading.Lock()
 
 
@@ -189,7 +196,7 @@ class Executor:
         self.caps, info = self._device.caps, self._device.context.info
         self.limits = {"range": info["GL_MAX_SHADER_STORAGE_BLOCK_SIZE"], "alignment": ALIGNMENT,
                        "groups": tuple(info["GL_MAX_COMPUTE_WORK_GROUP_COUNT"])}
-        self._sizes, self._buffers, self._params = {}, {}, {}
+        self._sizes, self._buffers, self._params, self._dropped = {}, {}, {}, []
 
     def run(self, made, dropped, steps):
         """One list; returns when all of it is done."""
@@ -206,19 +213,29 @@ class Executor:
     def _run(self, made, dropped, steps):
         context = self._device.context
         self._sizes.update(made)
+        self._dropped += dropped
+        if self._device.fence.pending:
+            self._device.settle()       # of a run that was given up
         _ = context.error               # clears what came before
-        for number in dropped:
+        while self._dropped:
+            number = self._dropped.pop()
             del self._sizes[number]
             if number in self._buffers:
                 self._buffers.pop(number).release()
         for kind, *step in steps:
             getattr(self, "_" + kind)(context, *step)
-        context.finish()
+        self._device.settle()
         failed = context.error
         if failed != "GL_NO_ERROR":
             raise RuntimeError(failed)   # the engine makes a DeviceError of whatever comes
 
     def _release(self):
+        try:
+            if self._device.fence.pending:
+                self._device.settle()
+        except TimeoutError:
+            _lost.append(self._device)
+            return
         for held in (*self._buffers.values(), *self._params.values()):
             held.release()
 
@@ -232,6 +249,7 @@ class Executor:
 
     def _read(self, context, number, memory):
         context.memory_barrier()
+        self._device.settle()
         self._buffer(context, number).read_into(memory, size=memory.nbytes)
 
     def _dispatch(self, context, shader, windows, params, parts, groups):
