@@ -18,7 +18,8 @@ def child(backend, script, *arguments, timeout=120, **env):
         conftest.options(backend)  # fails here and now where there is no driver
     base = {k: v for k, v in os.environ.items() if k not in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")}
     base |= {"PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]),
-             "FOVEATE_TEST_BACKENDS": backend or "cpu", "FOVEATE_CACHE_DIR": "", **env}
+             "FOVEATE_TEST_BACKENDS": backend or "cpu", "FOVEATE_CACHE_DIR": "",
+             **(conftest.STUB if backend == "cuda" else {}), **env}
     try:
         done = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], env=base, timeout=timeout,
                               capture_output=True, text=True)

@@ -41,12 +41,13 @@ def built(library):
     return max(glob.glob(f"{tree}/build/*/{library}"), key=os.path.getmtime, default=None)
 
 
-# A CUDA driver over the host's memory, which runs the kernels as they are compiled for the host: no test looks for
-# a GPU. Its devices are those of the two Vulkan drivers.
+# A CUDA driver over the host's memory, which runs the kernels as they are compiled for the host. Its device is that of
+# a Vulkan driver. "auto" would take it for a GPU, and so it is there for those who name CUDA alone; no test looks for
+# the machine's own.
 STUB = {"FOVEATE_CUDA_LIBRARY": built("libfoveate_stub_cuda.so"),
         "FOVEATE_STUB_CUDA_KERNELS": built("libfoveate_kernels.so"),
         "FOVEATE_STUB_CUDA_DEVICES": "6d65736132322e332e36000000000000"}
-for _name, _value in STUB.items():
+for _name, _value in {**STUB, "FOVEATE_CUDA_LIBRARY": os.devnull}.items():
     if _value:
         os.environ.setdefault(_name, _value)
 
@@ -80,7 +81,21 @@ def make_engine():
     """make_engine(name, **options) -> Engine."""
     import foveate
 
-    return lambda name, **more: foveate.Engine(**{**options(name), **more})
+    def make(name, **more):
+        with pytest.MonkeyPatch.context() as patch:
+            if name == "cuda":
+                patch.setenv("FOVEATE_CUDA_LIBRARY", STUB["FOVEATE_CUDA_LIBRARY"])
+            return foveate.Engine(**{**options(name), **more})
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def cuda_for_its_tests(request, monkeypatch):
+    """The driver is there for a test of the backend cuda."""
+    here = "backend" in request.fixturenames and request.getfixturevalue("backend") == "cuda"
+    if here and STUB["FOVEATE_CUDA_LIBRARY"]:
+        monkeypatch.setenv("FOVEATE_CUDA_LIBRARY", STUB["FOVEATE_CUDA_LIBRARY"])
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
@@ -162,12 +177,14 @@ def make_cuda(stub, cuda_driver):
             engine.close()
 
 
-@pytest.fixture(scope="session")
-def kernel_stub():
-    """The functions of the CUDA driver that the backend cuda runs on in tests."""
+@pytest.fixture
+def kernel_stub(monkeypatch):
+    """The functions of the CUDA driver that the backend cuda runs on in tests. It is the machine's."""
     from cuda_side import Stub
 
     assert "cuda" in BACKENDS, "FOVEATE_TEST_BACKENDS leaves out cuda: leave out this file as well"
+    options("cuda")
+    monkeypatch.setenv("FOVEATE_CUDA_LIBRARY", STUB["FOVEATE_CUDA_LIBRARY"])
     return Stub(STUB["FOVEATE_CUDA_LIBRARY"])
 
 

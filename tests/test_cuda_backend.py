@@ -9,7 +9,6 @@ import sys
 
 import foveate
 import pytest
-from conftest import BACKENDS, STUB
 from foveate.backends import cuda
 from foveate.error import Error, UnsupportedError
 from images import random_image
@@ -18,15 +17,9 @@ OPTIONS = {"gaze": (0.3, 0.6), "budget": 40}
 IMAGE = random_image(1, 96, 128)
 
 
-@pytest.fixture(scope="module")
-def stub():
-    assert "cuda" in BACKENDS, "FOVEATE_TEST_BACKENDS leaves out cuda: leave out this file as well"
-    library = ctypes.CDLL(STUB["FOVEATE_CUDA_LIBRARY"])
-    library.stub_fail.argtypes, library.stub_fail.restype = [ctypes.c_uint64, ctypes.c_int], ctypes.c_uint64
-    library.stub_alive.argtypes, library.stub_alive.restype = [ctypes.c_char_p], ctypes.c_int64
-    library.stub_log.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
-    library.stub_log.restype = ctypes.c_size_t
-    return library
+@pytest.fixture
+def stub(kernel_stub):
+    return kernel_stub._core
 
 
 def calls(stub):

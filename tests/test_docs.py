@@ -87,6 +87,8 @@ def test_code_runs(folder, page, number, text, marker, request):
         pytest.skip(f"no {marker}")
     if marker == "needs: cuda":
         request.getfixturevalue("stub_cuda")("lavapipe")
+    if marker == "needs: cuda-gl":
+        request.getfixturevalue("kernel_stub")
     space = {"__name__": "__main__"}
     lines = text.splitlines()
     for statement in ast.parse(text).body:

@@ -7,7 +7,7 @@ import foveate
 import numpy as np
 import pytest
 from child import child
-from conftest import DEVICES, STUB, options
+from conftest import DEVICES, options
 from cuda_side import IMAGE, OPTIONS, bytes_read, seen
 from foveate import _core, gl
 from foveate.error import Error, InputError, MemoryBudgetError
@@ -221,7 +221,7 @@ thread.start()
 thread.join()
 assert "cuGraphics" not in stub.log()
 print(stub.alive("graphics", "contexts"))
-""", **STUB) == "[1, 1]"
+""") == "[1, 1]"
 
 
 def test_nothing_is_left(engine, context, stub):

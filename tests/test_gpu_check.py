@@ -24,8 +24,9 @@ SOFT = GPU | {"device": "llvmpipe", "software": True}
 
 
 @pytest.fixture(params=DRIVERS)
-def ordered(request, tmp_path, capsys):
+def ordered(request, tmp_path, capsys, monkeypatch):
     """ordered(*options) -> (exit status, report, page, what was printed) of a quick run on a driver of the tests."""
+    monkeypatch.setenv("FOVEATE_CUDA_LIBRARY", conftest.STUB["FOVEATE_CUDA_LIBRARY"])   # the section interop
     def run(*options):
         device = conftest.options(request.param)["device"]
         status = gpu_check.main(["--backend", "vulkan", "--device", device, "--quick", "--out", str(tmp_path),

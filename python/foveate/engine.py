@@ -66,7 +66,7 @@ class Engine(Sharing):
         memory_budget: bytes the engine may hold; None: 4 GiB.
         threads: of the cpu backend, 1..256; None: as many as this process may use.
         share: memory that other devices, APIs and processes can open; see `share`. "auto" is Vulkan then.
-        cuda: arrays lie where CUDA sees them, and images may: see docs/interop/cuda.md. "auto" is Vulkan then.
+        cuda: arrays lie where CUDA sees them, and images may: see docs/interop/cuda.md. "auto" is Vulkan or CUDA then.
         trace: Vulkan notes when each of its dispatches ran; see `spans`.
         ahead: Vulkan calls return when the device has its work, and reading a result waits for it. Until then what
             `empty` or `attach` gave must not be written to by the host.

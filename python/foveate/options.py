@@ -5,11 +5,12 @@ import os
 
 from . import _core, backends
 from .error import require, whole
+from .types import STAGES
 
 
 def open_core(backend, device, memory_budget, threads, share, trace, ahead, cuda):
     """The engine behind an Engine with these options, every one of them checked."""
-    names = backend if isinstance(backend, dict) else {"*": backend}
+    names = dict(backend) if isinstance(backend, dict) else {"*": backend}
     for name in (*names, *names.values()):
         require(isinstance(name, str), "Engine: backend", repr(backend),
                 '"auto", "cpu", "vulkan", "opengl", "cuda", or a dict of them by stage')
@@ -22,5 +23,16 @@ def open_core(backend, device, memory_budget, threads, share, trace, ahead, cuda
     count = 0 if threads is None else whole("Engine: threads", threads, 1, _core.limits()["threads"])
     for what, value in (("share", share), ("trace", trace), ("ahead", ahead), ("cuda", cuda)):
         require(isinstance(value, bool), f"Engine: {what}", repr(value), "True or False")
-    executors = backends.executors(names.values(), device)
-    return _core.Engine(dict(names), device, budget, count, "", share, trace, ahead, cuda, executors)
+    names, chosen = _chosen(names, cuda) if not (device or share) else (names, ("", ""))
+    executors = backends.executors(names.values(), device, chosen)
+    return _core.Engine(names, device, budget, count, "", share, trace, ahead, cuda, executors)
+
+
+def _chosen(names, cuda):
+    """The backends with what "auto" stands for, as it does for stages that are not named; and what that is."""
+    if "*" not in names and not set(STAGES) <= set(names):
+        names["*"] = "auto"
+    if "auto" not in names.values():
+        return names, ("", "")
+    chosen = backends.automatic(cuda)
+    return {stage: chosen[0] if name == "auto" else name for stage, name in names.items()}, chosen

@@ -10,8 +10,7 @@ import os
 import queue
 import threading
 
-from .. import _core
-from ..egl import Fence
+from .. import _core, egl
 from ..error import UnsupportedError
 from ..gl import uuids
 
@@ -46,17 +45,18 @@ def _contexts(moderngl):
             return
 
 
-def _described(context):
+def _described(context, index):
     """What `info()` says of a context's device, with what it lacks."""
     renderer, found = context.info["GL_RENDERER"], ("", "")
     with contextlib.suppress(UnsupportedError):
         found = uuids(context)
+    software = any(name in renderer for name in SOFTWARE) or egl.devices()[index:index + 1] == [False]
     reasons = []
     blocks = context.info.get("GL_MAX_COMPUTE_SHADER_STORAGE_BLOCKS", BINDINGS)
     if blocks < BINDINGS:
         reasons.append(f"{blocks} storage blocks in a shader, needs {BINDINGS}")
     return NONE | {"device": renderer, "uuid": found[0], "driver": context.info["GL_VERSION"],
-                   "software": any(name in renderer for name in SOFTWARE), "usable": not reasons, "reasons": reasons}
+                   "software": software, "usable": not reasons, "reasons": reasons}
 
 
 class _Thread:
@@ -108,10 +108,10 @@ def _candidates():
     except UnsupportedError as lacking:
         return [NONE | {"reasons": [str(lacking)]}]
     found = []
-    for context, refused in _contexts(moderngl):
+    for index, (context, refused) in enumerate(_contexts(moderngl)):
         if context is None:
             return found or [NONE | {"reasons": [refused]}]
-        found.append(_described(context))
+        found.append(_described(context, index))
         context.release()
     return found
 
@@ -140,9 +140,9 @@ class _Device:
             if context is None:
                 seen.append(refused)
                 break
-            self.caps = _described(context)
+            self.caps = _described(context, index)
             if self.caps["usable"] and _fits(self.caps, index, wanted):
-                self.context, self.fence = context, Fence()
+                self.context, self.fence = context, egl.Fence()
                 return
             seen.append("; ".join([self.caps["device"], *self.caps["reasons"]]))
             context.release()
