@@ -101,5 +101,5 @@ def test_images_of_a_batch_have_their_own_grids():
 # Errors
 
 def test_an_unknown_mode():
-    with pytest.raises(InputError, match="model: position_mode: got 'middle', expected one of 'center', 'grid'."):
+    with pytest.raises(InputError, match=r"model: position_mode: got 'middle', expected one of 'center', 'grid'\."):
         positions(by_hand([(0, 0, 28, 28)], (28, 28)), position_mode="middle")
