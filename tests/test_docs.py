@@ -5,6 +5,7 @@
 """
 
 import ast
+import importlib
 import os
 import re
 import shlex
@@ -27,7 +28,7 @@ NOT_RUN = {
     "foveate bench": "takes minutes; `make bench` runs it",
 }
 # <!-- needs: NAME --> before a block: only run where the tests have it.
-NEEDS = {"vulkan": "lavapipe", "gl": "lavapipe", "cuda": "lavapipe", "cuda-gl": "cuda", "torch": "torch"}
+NEEDS = {"vulkan": "lavapipe", "gl": "lavapipe", "cuda": "lavapipe", "cuda-gl": "cuda", "torch": "torch", "hf": "transformers"}
 
 
 def name(page):
@@ -83,6 +84,8 @@ def test_code_runs(folder, page, number, text, marker, request):
     """Runs a block. The comment behind a bare expression is its value."""
     if marker == "needs: torch":
         pytest.importorskip("torch")
+    if marker == "needs: hf":
+        importlib.import_module("transformers")     # without it the test fails
     if lacks(marker):
         pytest.skip(f"no {marker}")
     if marker == "needs: cuda":

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models of each family with random weights, small enough to run in milliseconds."""
+
+from functools import cache
+
+import torch
+
+torch.set_num_threads(1)
+IMAGE, VIDEO, START, END = 151, 152, 150, 153
+IDS = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": START, "vision_end_token_id": END}
+QWEN = {"qwen2_vl": "qwen2-vl", "qwen2_5_vl": "qwen2.5-vl", "qwen3_vl": "qwen3-vl"}     # to presets
+TEXT = {"vocab_size": 160, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 4096, "bos_token_id": 1, "eos_token_id": 2,
+        "pad_token_id": 0}
+
+
+def seeded(make, config, **options):
+    """With weights as large as trained ones: those of a start are so small that attention looks nowhere."""
+    torch.manual_seed(0)
+    model = make(config, **options).eval().requires_grad_(False)
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            weight.normal_(std=weight[0].numel() ** -0.5)
+    return model
+
+
+@cache
+def qwen(kind):
+    """Qwen2-VL, Qwen2.5-VL or Qwen3-VL; the same one for all tests."""
+    import transformers
+
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}
+    tower = {"spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3, "num_heads": 4, "patch_size": 14}
+    if kind == "qwen2_vl":
+        config = transformers.Qwen2VLConfig(
+            text_config={**TEXT, "rope_parameters": rope},
+            vision_config={**tower, "depth": 2, "embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2}, **IDS)
+        return seeded(transformers.Qwen2VLForConditionalGeneration, config)
+    tower |= {"depth": 4, "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 64}
+    if kind == "qwen2_5_vl":
+        config = transformers.Qwen2_5_VLConfig(
+            text_config={**TEXT, "rope_parameters": rope},
+            vision_config={**tower, "window_size": 112, "fullatt_block_indexes": [1, 3], "tokens_per_second": 4}, **IDS)
+        return seeded(transformers.Qwen2_5_VLForConditionalGeneration, config)
+    rope |= {"mrope_section": [4, 2, 2], "mrope_interleaved": True}
+    config = transformers.Qwen3VLConfig(
+        text_config={**TEXT, "rope_parameters": rope, "head_dim": 16},
+        vision_config={**tower, "patch_size": 16, "num_position_embeddings": 64, "deepstack_visual_indexes": [1, 2]},
+        **IDS)
+    return seeded(transformers.Qwen3VLForConditionalGeneration, config)
