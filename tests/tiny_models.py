@@ -48,3 +48,23 @@ def qwen(kind):
         vision_config={**tower, "patch_size": 16, "num_position_embeddings": 64, "deepstack_visual_indexes": [1, 2]},
         **IDS)
     return seeded(transformers.Qwen3VLForConditionalGeneration, config)
+
+
+ENCODERS = {"vit": ("ViTConfig", "ViTModel"), "clip": ("CLIPVisionConfig", "CLIPVisionModel"),
+            "siglip": ("SiglipVisionConfig", "SiglipVisionModel"), "dinov2": ("Dinov2Config", "Dinov2Model"),
+            "registers": ("Dinov2WithRegistersConfig", "Dinov2WithRegistersModel"),
+            "dinov3": ("DINOv3ViTConfig", "DINOv3ViTModel"), "siglip2": ("Siglip2VisionConfig", "Siglip2VisionModel")}
+
+
+@cache
+def encoder(kind, **options):
+    """A vision model for images of 96 px, with a table of 6 x 6 positions; the same one for all tests."""
+    import transformers
+
+    config, make = (getattr(transformers, name) for name in ENCODERS[kind])
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 16,
+             "intermediate_size": 64}
+    sizes |= {"num_patches": 36} if kind == "siglip2" else {"image_size": 96}
+    if kind in ("registers", "dinov3"):
+        sizes["num_register_tokens"] = 3
+    return seeded(make, config(**sizes, **options))

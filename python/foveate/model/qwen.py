@@ -11,12 +11,13 @@ import numpy as np
 
 from ..error import require
 from ..tensor import Tokens
-from .fit import fit, square, torch_of
+from .fit import fit, square
 from .framework import need
 from .mrope import expanded, mrope
 from .positions import PositionMode, Positions
 from .positions import positions as locate
 from .table import taps
+from .tensors import patches_of, to_device
 
 torch, _ = need("torch", "transformers")
 PRESETS = {"qwen2_vl": "qwen2-vl", "qwen2_5_vl": "qwen2.5-vl", "qwen3_vl": "qwen3-vl"}
@@ -39,8 +40,9 @@ def _config(model):
 def _source(tokens, model, position_mode):
     config = _config(model)
     vision = config.vision_config
-    fit(tokens, PRESETS[config.model_type], patch=square(vision.patch_size), merge=vision.spatial_merge_size,
-        frames=square(vision.temporal_patch_size), channels="first", depth=vision.in_channels)
+    fit(tokens, f'model="{PRESETS[config.model_type]}", or by hand alike', patch=square(vision.patch_size),
+        merge=vision.spatial_merge_size, frames=square(vision.temporal_patch_size), channels="first",
+        depth=vision.in_channels)
     found = locate(tokens, position_mode=position_mode)
     require(found.valid.any(1).all(), "model: tokens", "an image with none that is valid", "1 or more an image")
     return _Source(tokens, found, config)
@@ -72,7 +74,7 @@ def _vision(model, source, copy):
     tokens, found, config = source
     merge, images = tokens.preset.merge, len(found.valid)
     tower = getattr(getattr(model, "model", model), "visual", None)     # a configuration has none
-    pixels = torch_of(tokens, tower and next(tower.parameters()).device, copy)
+    pixels = patches_of(tokens, tower and next(tower.parameters()).device, copy)
     pixels = pixels.reshape(images * found.patches.shape[1], -1)
     by_patch = {"position_ids": found.patches.reshape(-1, 2)}
     if config.model_type == "qwen3_vl":
@@ -82,17 +84,13 @@ def _vision(model, source, copy):
     if not found.valid.all():
         keep = np.flatnonzero(np.repeat(found.valid.reshape(-1), merge**2))
         by_patch = {name: value[keep] for name, value in by_patch.items()}
-        pixels = pixels[_to(keep, pixels.device)]
+        pixels = pixels[to_device(keep, pixels.device)]
     counts = found.valid.sum(1) * merge**2
     thw = np.stack([np.ones_like(counts), np.full_like(counts, merge), counts // merge], 1)
     made = {"image_grid_thw": thw, "cu_seqlens": _ends(counts), **by_patch}
     if config.model_type == "qwen2_5_vl":
         made["window_index"], made["cu_window_seqlens"] = _windows(found, config.vision_config)
-    return {"pixel_values": pixels, **{name: _to(value, pixels.device) for name, value in made.items()}}
-
-
-def _to(array, device):
-    return torch.from_numpy(array).to(device)
+    return {"pixel_values": pixels, **{name: to_device(value, pixels.device) for name, value in made.items()}}
 
 
 def _ends(counts):
@@ -133,7 +131,7 @@ def _features(model, source, copy):
     made = model.get_image_features(**_vision(model, source, copy))
     valid = source.found.valid
     if not valid.all():
-        rows = _to(np.flatnonzero(valid.reshape(-1)), made.pooler_output[0].device)
+        rows = to_device(np.flatnonzero(valid.reshape(-1)), made.pooler_output[0].device)
         made.pooler_output = _spread(made.pooler_output, rows, valid.shape)
         if getattr(made, "deepstack_features", None) is not None:
             made.deepstack_features = [_spread(layer, rows, valid.shape) for layer in made.deepstack_features]
