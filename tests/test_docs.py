@@ -27,7 +27,7 @@ NOT_RUN = {
     "sudo": "changes the system",
     "foveate bench": "takes minutes; `make bench` runs it",
 }
-# <!-- needs: NAME --> before a block: only run where the tests have it.
+# <!-- needs: NAME --> before a block: only run where the tests have it; for timm by tests/naflex_cases.py.
 NEEDS = {"vulkan": "lavapipe", "gl": "lavapipe", "cuda": "lavapipe", "cuda-gl": "cuda", "torch": "torch", "hf": "transformers"}
 
 
@@ -53,7 +53,7 @@ def blocks(page):
 def cases(*languages):
     return [pytest.param(page, number, text, marker, id=f"{name(page)}:{number}")
             for page in PAGES for number, language, text, marker in blocks(page)
-            if language in languages and not marker.startswith("include:")]
+            if language in languages and not marker.startswith("include:") and marker != "needs: timm"]
 
 
 def lacks(marker):
@@ -90,8 +90,10 @@ def test_code_runs(folder, page, number, text, marker, request):
         pytest.skip(f"no {marker}")
     if marker == "needs: cuda":
         request.getfixturevalue("stub_cuda")("lavapipe")
-    if marker == "needs: cuda-gl":
-        request.getfixturevalue("kernel_stub")
+    run_code(page, number, text)
+
+
+def run_code(page, number, text):
     space = {"__name__": "__main__"}
     lines = text.splitlines()
     for statement in ast.parse(text).body:

@@ -20,11 +20,12 @@ def test_adapters_without_their_framework():
     """Not an ImportError from the middle of a file."""
     code = ("import importlib, sys\nfrom foveate.error import UnsupportedError\n"
             "for name in ('torch', 'transformers', 'timm'):\n    sys.modules[name] = None\n"
-            "for name in ('qwen', 'siglip2', 'vit'):\n"
+            "for name in ('qwen', 'siglip2', 'vit', 'naflex'):\n"
             "    try:\n        importlib.import_module('foveate.model.' + name)\n"
             "    except UnsupportedError as error:\n        print(name, str(error)[:17])\n")
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out == "qwen model: torch: got\nsiglip2 model: torch: got\nvit model: torch: got\n"
+    assert out == ("qwen model: torch: got\nsiglip2 model: torch: got\nvit model: torch: got\n"
+                   "naflex model: torch: got\n")
 
 
 def test_libraries_in_order():
