@@ -287,7 +287,28 @@ def batch_case(engine, peers):
     return Case("32 images of mixed sizes in one call", runs, sum(i.size for i in images) + outputs, share=4)
 
 
+def adapter_case(engine, peers):
+    """What Qwen2.5-VL is told besides patches: where they are, for its tower and for its language model."""
+    from .model.positions import positions
+
+    tokens = engine.tokens([peers.image] * 8, budget=273, gaze=(0.4, 0.6), model="qwen2.5-vl")
+    size = tokens.table.nbytes + 8 * 273 * (4 * 2 * 4 + 8 + 3 * 4)     # records; patches, windows and tokens
+    if not (peers.torch and peers.transformers):
+        return Case("positions of 8 x 273 tokens", {"foveate": lambda: positions(tokens)}, size, most_ms=1)
+    from transformers import Qwen2_5_VLConfig
+
+    from .model import qwen
+
+    config = Qwen2_5_VLConfig()
+    text = qwen.expand([[config.image_token_id]] * 8, tokens, config)
+
+    def both():
+        return qwen.vision(tokens, config), qwen.positions(tokens=tokens, model=config, **text)
+
+    return Case("Qwen2.5-VL's positions of 8 x 273 tokens", {"foveate": both}, size, most_ms=1)
+
+
 # by the word that --case takes
 CASES = {"pyramid": pyramid_case, "grid": grid_case, "rate": rate_case, "terms": terms_case, "tiles": tiles_case,
-         "rings": rings_case, "warp": warp_case, "batch": batch_case}
+         "rings": rings_case, "warp": warp_case, "batch": batch_case, "adapter": adapter_case}
 ON_VULKAN = ("pyramid", "grid", "rate", "rings")

@@ -51,14 +51,17 @@ def positions(tokens: Tokens, *, position_mode: PositionMode = "center") -> Posi
     """
     whole = choice("model: position_mode", position_mode, MODES)
     table, patch, merge = tokens.table, tokens.preset.patch, tokens.preset.merge
-    center = table["center_px"][..., ::-1]
+    center = np.ascontiguousarray(table["center_px"][..., ::-1])
     grid = -(-np.array(tokens.sizes, np.int64) // (patch * merge)) * merge
     merged = center / np.float32(patch * merge) - np.float32(0.5)
     inside = merged
     if merge > 1:
-        offsets = (np.arange(merge, dtype=np.float32) + 0.5) / merge - 0.5      # of a token's edge, from its middle
-        pairs = np.stack(np.meshgrid(offsets, offsets, indexing="ij"), -1).reshape(-1, 2)
-        inside = (center[:, :, None] + table["size_px"][:, :, None] * pairs) / np.float32(patch) - np.float32(0.5)
+        first = center / np.float32(patch) - np.float32(0.5)
+        step = np.ascontiguousarray(table["size_px"]) / np.float32(patch * merge)
+        inside = np.empty((*first.shape[:2], merge, merge, 2), np.float32)
+        for index in range(merge):      # long rows: NumPy is slow over pairs
+            part = first + step * np.float32(index - (merge - 1) / 2)
+            inside[:, :, index, :, 0], inside[:, :, :, index, 1] = part[..., :1], part[..., 1:]
         inside = inside.reshape(len(inside), -1, 2)
     if whole:
         inside, merged = _nearest(inside, grid), _nearest(merged, grid // merge)
