@@ -8,7 +8,7 @@ import torch
 torch.set_num_threads(1)
 IMAGE, VIDEO, START, END = 151, 152, 150, 153
 IDS = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": START, "vision_end_token_id": END}
-QWEN = {"qwen2_vl": "qwen2-vl", "qwen2_5_vl": "qwen2.5-vl", "qwen3_vl": "qwen3-vl"}     # to presets
+QWEN = {"qwen2_vl": "qwen2-vl", "qwen2_5_vl": "qwen2.5-vl", "qwen3_vl": "qwen3-vl", "qwen3_vl_moe": "qwen3-vl"}
 TEXT = {"vocab_size": 160, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "max_position_embeddings": 4096, "bos_token_id": 1, "eos_token_id": 2,
         "pad_token_id": 0}
@@ -43,11 +43,14 @@ def qwen(kind):
             vision_config={**tower, "window_size": 112, "fullatt_block_indexes": [1, 3], "tokens_per_second": 4}, **IDS)
         return seeded(transformers.Qwen2_5_VLForConditionalGeneration, config)
     rope |= {"mrope_section": [4, 2, 2], "mrope_interleaved": True}
-    config = transformers.Qwen3VLConfig(
-        text_config={**TEXT, "rope_parameters": rope, "head_dim": 16},
-        vision_config={**tower, "patch_size": 16, "num_position_embeddings": 64, "deepstack_visual_indexes": [1, 2]},
-        **IDS)
-    return seeded(transformers.Qwen3VLForConditionalGeneration, config)
+    text = {**TEXT, "rope_parameters": rope, "head_dim": 16}
+    tower |= {"patch_size": 16, "num_position_embeddings": 64, "deepstack_visual_indexes": [1, 2]}
+    if kind == "qwen3_vl":
+        config = transformers.Qwen3VLConfig(text_config=text, vision_config=tower, **IDS)
+        return seeded(transformers.Qwen3VLForConditionalGeneration, config)
+    text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    config = transformers.Qwen3VLMoeConfig(text_config=text, vision_config=tower, **IDS)
+    return seeded(transformers.Qwen3VLMoeForConditionalGeneration, config)
 
 
 ENCODERS = {"vit": ("ViTConfig", "ViTModel"), "clip": ("CLIPVisionConfig", "CLIPVisionModel"),
@@ -68,3 +71,24 @@ def encoder(kind, **options):
     if kind in ("registers", "dinov3"):
         sizes["num_register_tokens"] = 3
     return seeded(make, config(**sizes, **options))
+
+
+@cache
+def gemma(standardize=True, bidirectional="vision"):
+    """Gemma 4 with a table of 64 positions an axis; the same one for all tests."""
+    import transformers
+
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "num_key_value_heads": 2, "head_dim": 16}
+    config = transformers.Gemma4Config(
+        text_config={**sizes, "vocab_size": 160, "vocab_size_per_layer_input": 160, "hidden_size_per_layer_input": 16,
+                     "global_head_dim": 16, "use_bidirectional_attention": bidirectional,
+                     "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 512},
+        vision_config={**sizes, "num_key_value_heads": 4, "position_embedding_size": 64, "standardize": standardize},
+        audio_config=None, image_token_id=IMAGE, video_token_id=VIDEO, audio_token_id=154, boi_token_id=START,
+        eoi_token_id=END)
+    model = seeded(transformers.Gemma4ForConditionalGeneration, config)
+    if standardize:
+        model.model.vision_tower.std_bias.normal_()
+        model.model.vision_tower.std_scale.uniform_(0.5, 1)
+    return model

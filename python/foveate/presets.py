@@ -67,6 +67,7 @@ presets = {preset.name: preset for preset in (
     Preset("qwen2-vl", patch=14, merge=2, frames=2, mean=CLIP_MEAN, std=CLIP_STD, form="packed"),
     Preset("qwen2.5-vl", patch=14, merge=2, frames=2, mean=CLIP_MEAN, std=CLIP_STD, form="packed"),
     Preset("qwen3-vl", patch=16, merge=2, frames=2, mean=HALF, std=HALF, form="packed"),
+    Preset("gemma4", patch=16, merge=3, mean=(0.0,) * 3, std=(1.0,) * 3, channels="last", form="rows"),
 )}
 
 

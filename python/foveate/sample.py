@@ -48,8 +48,8 @@ def sample(pyramid: Pyramid, layout: Layout, *, model=None, patch: int | None = 
     Args:
         pyramid: of edge="aligned".
         layout: made for the same sizes, with a cell of patch * merge.
-        model: a preset, "vit16", "siglip2", "qwen2-vl", "qwen2.5-vl" or "qwen3-vl"; the options below change
-            it.
+        model: a preset, "vit16", "siglip2", "qwen2-vl", "qwen2.5-vl", "qwen3-vl" or "gemma4"; the options below
+            change it.
         patch: texels of a patch edge, 1..64; even where dtype has 16 bits.
         merge: patches of a token edge, 1..8.
         mean, std: one number or one for each channel, for values 0..1: (value - mean) / std.

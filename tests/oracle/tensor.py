@@ -9,6 +9,7 @@ PRESETS = {
     "qwen2-vl": dict(patch=14, merge=2, frames=2, mean=(0.48145466, 0.4578275, 0.40821073),
                      std=(0.26862954, 0.26130258, 0.27577711), channels="first"),
     "qwen3-vl": dict(patch=16, merge=2, frames=2, mean=(0.5,) * 3, std=(0.5,) * 3, channels="first"),
+    "gemma4": dict(patch=16, merge=3, frames=1, mean=(0.0,) * 3, std=(1.0,) * 3, channels="last"),
 }
 PRESETS["qwen2.5-vl"] = PRESETS["qwen2-vl"]
 
@@ -19,7 +20,8 @@ def shape(model, images, rows):
     elements = 3 * p["frames"] * p["patch"] ** 2
     if model == "vit16":
         return images, rows, 3, p["patch"], p["patch"]
-    return (images, rows, elements) if model == "siglip2" else (images * rows * p["merge"] ** 2, elements)
+    rows *= p["merge"] ** 2
+    return (images, rows, elements) if p["channels"] == "last" else (images * rows, elements)
 
 
 def center_px(tokens):

@@ -8,6 +8,7 @@ column are added. The text behind goes on as far as the longer side of the image
 import numpy as np
 
 from ..error import require
+from .prompt import placeholders
 
 
 def mrope(ids, found, config, attended, seconds):
@@ -16,12 +17,12 @@ def mrope(ids, found, config, attended, seconds):
     steps = attended.astype(np.int64)
     flat, offsets = steps.reshape(-1), {}
     for kind, where in found.items():
-        at, first = _placeholders(ids, kind, where.valid.shape, config)
+        at, first = placeholders(ids, kind, where.valid.shape, config)
         offsets[kind] = at, _offsets(where, first, kind, config, seconds)
         flat[at] = 0
         flat[at[:, -1]] = _spans(where, first, kind, config)
     for kind in {"image", "video"} - set(found):
-        _placeholders(ids, kind, (0, 1), config)
+        placeholders(ids, kind, (0, 1), config)
     start = np.cumsum(steps, 1) - steps
     placed = np.repeat(start[None].astype(np.float32), 3, 0)
     for at, offset in offsets.values():
@@ -30,27 +31,9 @@ def mrope(ids, found, config, attended, seconds):
     return placed
 
 
-def _placeholders(ids, kind, shape, config):
-    """(images, K) indices into the flattened prompts, and for each image if it begins a run of placeholders."""
-    images, rows = shape
-    at = np.flatnonzero(ids.reshape(-1) == getattr(config, f"{kind}_token_id"))
-    require(len(at) == images * rows, "model: input_ids", f"{len(at)} {kind} placeholders",
-            f"{images * rows}, {rows} for each of {images}", "qwen.expand() makes one placeholder for each token.")
-    begins = np.ones(len(at), bool)
-    begins[1:] = (np.diff(at) != 1) | (at[1:] % ids.shape[1] == 0)
-    wrong = np.flatnonzero(begins)
-    wrong = wrong[wrong % rows != 0]
-    if len(wrong):
-        runs = np.flatnonzero(np.append(begins, True))
-        length = np.diff(runs)[np.searchsorted(runs, wrong[0]) - 1]
-        require(False, "model: input_ids", f"{length} {kind} placeholders in a row", f"a multiple of {rows}",
-                "qwen.expand() makes one placeholder for each token.")
-    return at.reshape(images, rows), begins[::rows]
-
-
 def _joined(kind, config):
     """Whether frames behind each other are one video."""
-    return kind == "video" and config.model_type != "qwen3_vl"
+    return kind == "video" and config.model_type in ("qwen2_vl", "qwen2_5_vl")
 
 
 def _spans(where, first, kind, config):
@@ -80,22 +63,3 @@ def _times(frame, config, seconds):
         return np.floor(frame.astype(np.float32) * np.float32(second * seconds))
     require(len(seconds) == len(frame), "model: seconds", f"{len(seconds)} times", f"{len(frame)}, one for each frame")
     return np.floor(np.asarray(seconds, np.float32) * np.float32(second))
-
-
-def expanded(rows, counts, config, pad):
-    """(ids, mask), (B, S) int64. rows: ids of each prompt; counts: "image" and "video" to (images, K)."""
-    repeats = [np.ones(len(row), np.int64) for row in rows]
-    for kind in ("image", "video"):
-        images, each = counts.get(kind, (0, 1))
-        places = [row == getattr(config, f"{kind}_token_id") for row in rows]
-        have = sum(int(place.sum()) for place in places)
-        require(have == images, "model: input_ids", f"{have} {kind} placeholders",
-                f"{images}, one for each {'frame' if kind == 'video' else 'image'}")
-        for repeat, place in zip(repeats, places, strict=True):
-            repeat[place] = each
-    long = [np.repeat(row, repeat) for row, repeat in zip(rows, repeats, strict=True)]
-    width = max(map(len, long))
-    ids, mask = np.full((len(rows), width), pad, np.int64), np.zeros((len(rows), width), np.int64)
-    for index, row in enumerate(long):
-        ids[index, width - len(row):], mask[index, width - len(row):] = row, 1
-    return ids, mask

@@ -13,14 +13,15 @@ from ..error import require
 from ..tensor import Tokens
 from .fit import fit, square
 from .framework import need
-from .mrope import expanded, mrope
+from .mrope import mrope
 from .positions import PositionMode, Positions
 from .positions import positions as locate
+from .prompt import expanded
 from .table import taps
 from .tensors import patches_of, to_device
 
 torch, _ = need("torch", "transformers")
-PRESETS = {"qwen2_vl": "qwen2-vl", "qwen2_5_vl": "qwen2.5-vl", "qwen3_vl": "qwen3-vl"}
+PRESETS = {"qwen2_vl": "qwen2-vl", "qwen2_5_vl": "qwen2.5-vl", "qwen3_vl": "qwen3-vl", "qwen3_vl_moe": "qwen3-vl"}
 
 
 class _Source(NamedTuple):
@@ -32,7 +33,7 @@ class _Source(NamedTuple):
 def _config(model):
     config = getattr(model, "config", model)
     kind = getattr(config, "model_type", type(model).__name__)
-    require(kind in PRESETS, "model: class", kind, "qwen2_vl, qwen2_5_vl or qwen3_vl",
+    require(kind in PRESETS, "model: class", kind, "qwen2_vl, qwen2_5_vl, qwen3_vl or qwen3_vl_moe",
             "Give the model itself, or its whole configuration.")
     return config
 
@@ -77,7 +78,7 @@ def _vision(model, source, copy):
     pixels = patches_of(tokens, tower and next(tower.parameters()).device, copy)
     pixels = pixels.reshape(images * found.patches.shape[1], -1)
     by_patch = {"position_ids": found.patches.reshape(-1, 2)}
-    if config.model_type == "qwen3_vl":
+    if config.model_type in ("qwen3_vl", "qwen3_vl_moe"):
         side = int(config.vision_config.num_position_embeddings**0.5)
         read = taps(found.patches, found.grid, side, corners=True)
         by_patch["interp_indices"], by_patch["interp_weights"] = (value.T for value in read)
@@ -196,14 +197,7 @@ def expand(input_ids, tokens: Tokens | None, model, attention_mask=None, *, vide
     Raises:
         InputError: placeholders that are not one for each image and frame.
     """
-    config = _config(model)
-    counts = {kind: value.valid.shape for kind, value in (("image", tokens), ("video", video)) if value is not None}
-    rows = [np.asarray(row) for row in (input_ids.tolist() if hasattr(input_ids, "tolist") else input_ids)]
-    if attention_mask is not None:
-        rows = [row[mask] for row, mask in zip(rows, attention_mask.bool().cpu().numpy(), strict=True)]
-    ids, mask = expanded(rows, counts, config, pad)
-    device = getattr(input_ids, "device", None)
-    return {"input_ids": torch.from_numpy(ids).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
+    return expanded(input_ids, tokens, video, _config(model), attention_mask, pad)
 
 
 def inputs(model, tokens: Tokens | None, input_ids, attention_mask=None, *, video: Tokens | None = None,
