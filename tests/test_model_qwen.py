@@ -224,6 +224,16 @@ def test_cached_generation_is_the_whole_forward(model, mode):
 
 
 @EACH
+@pytest.mark.parametrize("options", [{"cache_implementation": "static"}, {"use_cache": False},
+                                     {"prefill_chunk_size": 8}], ids=lambda options: next(iter(options)))
+def test_every_way_to_generate_is_the_same(model, options):
+    tokens = foveated(model, images=2)
+    text = qwen.expand([prompt(), prompt(lead=4)], tokens, model)
+    plainly, so = (model.generate(**qwen.inputs(model, tokens, **text), **GENERATE, **more) for more in ({}, options))
+    assert torch.equal(plainly.sequences, so.sequences)
+
+
+@EACH
 def test_each_image_is_encoded_by_itself(model):
     tokens = foveated(model, images=3)
     whole = qwen.features(model, tokens).pooler_output

@@ -19,7 +19,8 @@ import torchvision
 
 def run(script, *arguments, timeout=300):
     """Runs a script in a process that sees torchvision and timm; its output."""
-    folder = os.environ["FOVEATE_VISION"]       # without it there is nothing to test with: make setup
+    folder = os.environ.get("FOVEATE_VISION")
+    assert folder, "FOVEATE_VISION: no folder with torchvision and timm. Run `make setup`, and . .cache/env.sh"
     path = os.pathsep.join([str(TESTS), folder, *filter(None, [os.environ.get("PYTHONPATH")])])
     return child(None, DECLARED + script, *arguments, timeout=timeout, PYTHONPATH=path)
 
