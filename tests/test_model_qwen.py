@@ -13,6 +13,7 @@ from foveate.tensor import Tokens
 from foveate.types import Given
 from tiny_models import END, IMAGE, QWEN, START, VIDEO
 from tiny_models import qwen as tiny
+from transformers.generation import utils
 
 ENGINE = foveate.Engine(backend="cpu")
 GENERATE = {"max_new_tokens": 5, "do_sample": False, "return_dict_in_generate": True, "output_logits": True,
@@ -223,9 +224,13 @@ def test_cached_generation_is_the_whole_forward(model, mode):
         assert torch.allclose(out.logits[step][0], whole[0, length - 1 + step], atol=1e-5, rtol=0)
 
 
+WAYS = [{"cache_implementation": "static"}, {"use_cache": False}]
+if hasattr(utils, "_slice_mm_encoder_output"):      # transformers 5.18.0 does not cut features with the prompt
+    WAYS.append({"prefill_chunk_size": 8})
+
+
 @EACH
-@pytest.mark.parametrize("options", [{"cache_implementation": "static"}, {"use_cache": False},
-                                     {"prefill_chunk_size": 8}], ids=lambda options: next(iter(options)))
+@pytest.mark.parametrize("options", WAYS, ids=lambda options: next(iter(options)))
 def test_every_way_to_generate_is_the_same(model, options):
     tokens = foveated(model, images=2)
     text = qwen.expand([prompt(), prompt(lead=4)], tokens, model)
