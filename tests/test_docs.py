@@ -28,7 +28,8 @@ NOT_RUN = {
     "foveate bench": "takes minutes; `make bench` runs it",
 }
 # <!-- needs: NAME --> before a block: only run where the tests have it; for timm by tests/naflex_cases.py.
-NEEDS = {"vulkan": "lavapipe", "gl": "lavapipe", "cuda": "lavapipe", "cuda-gl": "cuda", "torch": "torch", "hf": "transformers"}
+NEEDS = {"vulkan": "lavapipe", "gl": "lavapipe", "cuda": "lavapipe", "cuda-gl": "cuda", "torch": "torch",
+         "hf": "transformers"}
 
 
 def name(page):
