@@ -66,7 +66,7 @@ def options(name):
     return {"backend": "vulkan", "device": DEVICES[name]}
 
 
-ISAS = {"baseline": (), "avx2": ("avx2",), "avx512": ("avx512_vbmi", "avx512bw", "avx512vl", "avx512dq")}
+ISAS = {"baseline": (), "avx2": ("avx2",), "avx512": ("avx512_vbmi", "avx512_vnni", "avx512bw", "avx512vl", "avx512dq")}
 
 
 def isas():

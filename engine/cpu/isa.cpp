@@ -11,8 +11,10 @@ std::vector<const RowKernels*> rows_available()
     std::vector<const RowKernels*> found;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    // The AVX-512 build shuffles bytes across a whole register, which is VBMI (Ice Lake, Zen 4 and later).
-    if (__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bw") &&
+    // The AVX-512 build shuffles bytes across a whole register, which is VBMI, and sums products of bytes, which is
+    // VNNI (Ice Lake, Zen 4 and later).
+    if (__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni") &&
+        __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
         found.push_back(&avx512::rows());
     if (__builtin_cpu_supports("avx2")) found.push_back(&avx2::rows());

@@ -115,6 +115,7 @@ void bind_array(nb::module_& module);
 void bind_specs(nb::module_& module);
 void bind_engine(nb::module_& module);
 void bind_rate_tiles(nb::module_& module);
+void bind_resize(nb::module_& module);
 void bind_cuda_executor(nb::module_& module);
 void bind_shaders(nb::module_& module);
 void bind_testing(nb::module_& module);

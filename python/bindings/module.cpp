@@ -107,6 +107,7 @@ NB_MODULE(_core, module)
     bind_specs(module);
     bind_engine(module);
     bind_rate_tiles(module);
+    bind_resize(module);
     bind_shaders(module);
     bind_cuda_executor(module);
     module.def("candidates", candidates, "Every backend that could be, and every reason against it.");
