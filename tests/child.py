@@ -10,8 +10,11 @@ TESTS = Path(__file__).resolve().parent
 TREE = TESTS.parent
 
 
-def child(backend, script, *arguments, timeout=120, **env):
-    """Runs a script in a process with this one backend (or none) and no compiled pipelines; its output."""
+def child(backend, script, *arguments, timeout=120, alone=False, **env):
+    """Runs a script in a process with this one backend (or none) and no compiled pipelines; its output.
+
+    alone: without the packages of the environment.
+    """
     import conftest
 
     if backend is not None:
@@ -20,9 +23,9 @@ def child(backend, script, *arguments, timeout=120, **env):
     base |= {"PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]),
              "FOVEATE_TEST_BACKENDS": backend or "cpu", "FOVEATE_CACHE_DIR": "",
              **(conftest.STUB if backend == "cuda" else {}), **env}
+    command = [sys.executable, *(["-S"] if alone else []), "-c", script, *map(str, arguments)]
     try:
-        done = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], env=base, timeout=timeout,
-                              capture_output=True, text=True)
+        done = subprocess.run(command, env=base, timeout=timeout, capture_output=True, text=True)
     except subprocess.TimeoutExpired as late:
         raise AssertionError(f"no end within {timeout} s: {(late.stdout or b'')[-2000:]}") from None
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
