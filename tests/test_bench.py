@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from foveate import bench, bench_cases, bench_scaling, chart
+from foveate import bench, bench_cases, bench_processor, bench_scaling, chart
 from foveate.error import InputError
 
 TREE = Path(__file__).resolve().parent.parent
@@ -65,9 +65,9 @@ def test_case_that_is_not_there():
         bench.measure(1, ("dishes", "grid"))
 
 
-@pytest.mark.parametrize("word", bench_cases.CASES)
+@pytest.mark.parametrize("word", bench.CASES)
 def test_ours_runs(cpu, peers, word):
-    case = bench_cases.CASES[word](cpu, peers)
+    case = bench.CASES[word](cpu, peers)
     next(iter(case.runs.values()))()
     assert case.floor_bytes > (peers.image.size if word != "adapter" else 0)
     assert set(case.ratios) <= {*case.runs, "Hugging Face Qwen2-VL processor (PIL)"}
@@ -77,6 +77,30 @@ def test_chain_makes_what_the_others_make(cpu, peers):
     case = bench_cases.CASES["rate"](cpu, peers)
     theirs = case.runs["OpenCV INTER_AREA, normalise, patchify"]()
     assert case.runs["foveate"]().patches.shape == theirs.shape == (1092, 1176)
+
+
+def test_processors_make_what_the_stock_one_makes(cpu, peers):
+    theirs = bench_processor.STOCK
+    for word in ("processor", "processor-4k"):
+        runs = bench.CASES[word](cpu, peers).runs
+        made = {name: run() for name, run in runs.items()}
+        for name in ("foveate, the same bits", "foveate, from a PIL image", "the same from a PIL image"):
+            assert np.array_equal(made[name]["pixel_values"], made[theirs]["pixel_values"]), name
+        assert np.array_equal(made["foveate, resizing alone"], np.asarray(made["PIL.Image.resize alone"]))
+    runs = bench.CASES["foveated"](cpu, peers).runs
+    assert next(iter(runs.values()))()["pixel_values"].shape == (4 * 273, 1176)
+    assert runs[bench_processor.EQUAL]().shape == (4 * 264, 1176)
+
+
+def test_processors_without_transformers(monkeypatch, cpu):
+    monkeypatch.setattr(bench_cases.Peers, "_load_hf", lambda *_: __import__("nothing_of_this_name"))
+    monkeypatch.setattr(bench, "CASES", {"grid": bench.CASES["grid"], "foveated": bench.CASES["foveated"]})
+    monkeypatch.setattr(bench, "race", lambda runs, rounds: measured(runs))
+    monkeypatch.setattr(bench, "vulkan_engines", lambda: ())
+    monkeypatch.setattr(bench, "batch_memory", lambda peers: None)
+    result = bench.measure(1)
+    assert [case["title"] for case in result["cases"]] == ["grid of 273 Qwen2.5-VL tokens"]
+    assert any("transformers" in text for text in result["missing"])
 
 
 def test_tiles_are_the_same_work(cpu, peers):

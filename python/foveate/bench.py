@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from . import _core
-from .bench_cases import CASES, ON_VULKAN, Peers, photograph
+from . import _core, bench_cases, bench_processor
+from .bench_cases import ON_VULKAN, Peers, photograph
 from .engine import Engine
 from .error import require
 
+CASES = {**bench_cases.CASES, **bench_processor.CASES}
 BURST = 5, 0.01                 # timed calls of one contender in a row: so many, for so many seconds at least
 WARM = 0.005                    # seconds of calls before them: caches and clocks as a loop over images has them
 SETTLE = 0.01                   # seconds before each run: other libraries' threads spin for a while after theirs
@@ -109,7 +110,8 @@ def measure(rounds, only=()):
     bandwidth = copy_bandwidth()
     result = {"machine": machine(), "isa": engine.caps["isa"], "threads": threads,
               "copy_gb_s": bandwidth / 1e9, "missing": peers.missing, "cases": []}
-    for word in only or CASES:
+    unbuilt = () if peers.transformers else tuple(bench_processor.CASES)
+    for word in only or (word for word in CASES if word not in unbuilt):
         case = CASES[word](engine, peers)
         rows = race(case.runs, rounds if case.share == 1 else max(8, rounds // case.share))
         for name, asked in case.ratios.items():
