@@ -91,6 +91,8 @@ def test_code_runs(folder, page, number, text, marker, request):
         pytest.skip(f"no {marker}")
     if marker == "needs: cuda":
         request.getfixturevalue("stub_cuda")("lavapipe")
+    if marker == "needs: cuda-gl":
+        request.getfixturevalue("kernel_stub")
     run_code(page, number, text)
 
 

@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -260,18 +261,13 @@ def profile(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def bench(context: typer.Context):
-    """Measure against what a user would use instead, or `bench quality | scaling | select`; see --help of its own."""
+    """Measure against what a user would use instead, or `bench quality | scaling | select | model`; see its --help."""
     arguments, word = list(context.args), context.args[0] if context.args else ""
+    modules = {"quality": "quality_report", "scaling": "bench_scaling", "select": "bench_select",
+               "model": "bench_model"}
     try:
-        if word == "quality":
-            from .quality_report import main as run_bench
-        elif word == "scaling":
-            from .bench_scaling import main as run_bench
-        elif word == "select":
-            from .bench_select import main as run_bench
-        else:
-            from .bench import main as run_bench
-        arguments = arguments[1:] if word in ("quality", "scaling", "select") else arguments
+        run_bench = import_module(f"foveate.{modules.get(word, 'bench')}").main
+        arguments = arguments[1:] if word in modules else arguments
     except ModuleNotFoundError as error:
         raise Failure(f"bench: got no {error.name}, expected it installed. pip install \"foveate[dev]\"") from None
     raise typer.Exit(run_bench(arguments) or 0)
