@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an Engine keeps, and one call through its stages: for engine.cpp and tokens.cpp alone.
+// What an Engine keeps, and one call through its stages: for the files of class Engine alone.
 #pragma once
 
 #include <unistd.h>
