@@ -36,6 +36,7 @@ struct Caps {
     std::string shaders;                // "release", or "profile": with their source; empty where there are none
     std::vector<std::string> profiling; // what the device can tell: timestamps, sources, statistics
     ShadingRate shading_rate;           // of the hardware path of sample_vrs
+    std::uint32_t filter_side = 0;      // px a side of images that its hardware filters; 0: none
 };
 
 // One backend that could be, and every reason against it.
@@ -49,6 +50,7 @@ struct Candidate {
     Sync sync = Sync::host;             // the best that the device has for those
     std::vector<std::string> profiling; // what it can tell: timestamps, sources, statistics
     ShadingRate shading_rate;           // of the hardware path of sample_vrs
+    std::uint32_t filter_side = 0;      // px a side of images that its hardware filters; 0: none
 };
 
 class Record : public Counted {};
@@ -60,6 +62,7 @@ struct Counters {                                  // since the backend was made
     std::uint64_t host_waits = 0;
     std::uint64_t memory_used = 0, memory_peak = 0;  // bytes in blocks, pooled ones included
     std::uint64_t spans_dropped = 0;               // beyond what is kept between two calls of spans()
+    std::uint64_t fast_samples = 0;                // runs of the stage sample that hardware filters made
     std::uint64_t messages = 0;                    // of the validation layer, warnings and errors
 };
 

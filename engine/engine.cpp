@@ -74,6 +74,7 @@ Engine::Engine(const EngineOptions& options) : state_(std::make_unique<State>())
         if (!backend) backend = make_backend(name, options);
         state_->at[stage] = backend.get();
     }
+    if (!options.exact) state_->filter_side = state_->backend(Stage::sample).caps().filter_side;
 }
 
 // In a child of fork() the backends are left alone: their threads and their driver are not there to be stopped.
@@ -204,7 +205,9 @@ Patches Engine::sample(const Pyramid& pyramid, const Layout& layout, const Sampl
 {
     state_->check_process();
     const Range range("sample");
-    const SamplePlan plan = plan_sample(pyramid, layout, spec);
+    SamplePlan plan = plan_sample(pyramid, layout, spec);
+    plan.fast_levels = fast_levels(pyramid, layout, plan, state_->filter_side);
+    state_->fast_samples += plan.fast_levels > 0;
     Backend& backend = state_->backend(Stage::sample);
     if (pyramid.levels) state_->owner(pyramid.levels);
     state_->owner(layout.tokens);
@@ -295,6 +298,7 @@ Counters Engine::counters() const
 {
     state_->check_process();
     Counters sum;
+    sum.fast_samples = state_->fast_samples;
     for (const auto& [name, backend] : state_->backends) {
         const Counters one = backend->counters();
         sum.records += one.records;

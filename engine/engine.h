@@ -35,6 +35,7 @@ struct EngineOptions {
     std::uint64_t memory_budget = 0;    // bytes; 0: limits::MEMORY_BUDGET
     bool share = false;                 // vulkan: every block can be shared with other APIs and processes
     bool trace = false;                 // vulkan: spans() says when each dispatch ran
+    bool exact = true;                  // false: stages may use the filters of hardware, within docs/backends.md
     bool ahead = false;                 // vulkan: calls do not wait for the device, reading their results does
     std::uint32_t threads = 0;          // cpu; 0: as many as the process may use
     std::string isa;                    // cpu: an instruction set by name, for tests; empty: the best there is

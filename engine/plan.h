@@ -73,6 +73,7 @@ struct SamplePlan {
     shared::SampleParams params{};                // first_token and token_count cover the whole batch
     const float* decode = nullptr;                // color="linear": 256 values of 0..65535, for level 0
     const float* encode = nullptr;                // color="linear": 65536 values of 0..1
+    std::uint32_t fast_levels = 0;                // that hardware filters look at; 0: every byte is exact
 };
 
 // The runs of every output pixel for one geometry. Made once, shared by calls, never changed.

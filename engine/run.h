@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <functional>
 
 #include "engine/engine.h"
@@ -16,6 +17,8 @@ struct Engine::State {
     std::map<std::string, Ref<Backend>> backends;  // by name, made on first need
     std::array<Backend*, STAGE_COUNT> at{};        // stage -> backend
     WarpTables warp_tables;
+    std::uint32_t filter_side = 0;                 // of the stage sample's device; 0: it is not to filter
+    std::atomic<std::uint64_t> fast_samples{0};
 
     // A fork leaves the child without our threads and with a driver that no longer answers.
     void check_process() const

@@ -20,7 +20,7 @@ struct Plans {
     bool rated = false, weighted = false;
 };
 
-Plans plans_of(const Image& image, const TokensSpec& spec, const Tokens* previous)
+Plans plans_of(const Image& image, const TokensSpec& spec, const Tokens* previous, std::uint32_t filter_side)
 {
     Plans plans;
     const auto sizes = image_sizes(image);
@@ -44,13 +44,16 @@ Plans plans_of(const Image& image, const TokensSpec& spec, const Tokens* previou
     plans.layout = plan_layout(sizes, spec.layout, plans.rated ? &shape : nullptr);
     PyramidSpec pyramid = spec.pyramid;
     if (pyramid.levels == 0) {
-        const std::uint32_t read = sample_levels(plans.layout.step_max, sample_taps(spec.sample));
+        std::uint32_t read = sample_levels(plans.layout.step_max, sample_taps(spec.sample));
+        if (filterable(image, pyramid.color, filter_side)) read += FAST_LEVELS;
         pyramid.levels = std::min(MAX_LEVELS, std::max(read, plans.relevance.levels));
     }
     plans.pyramid = plan_pyramid(image, pyramid);
     Pyramid levels = pyramid_of(plans.pyramid);
     levels.image = image;
-    plans.sample = plan_sample(levels, layout_of(plans.layout), spec.sample);
+    const Layout layout = layout_of(plans.layout);
+    plans.sample = plan_sample(levels, layout, spec.sample);
+    plans.sample.fast_levels = fast_levels(levels, layout, plans.sample, filter_side);
     return plans;
 }
 
@@ -68,7 +71,8 @@ Tokens Engine::tokens(std::vector<ImageView> views, const TokensSpec& spec, cons
     state_->check_process();
     const Range range("tokens");
     const Image image = gather_images(std::move(views));
-    Plans plans = plans_of(image, spec, previous);
+    Plans plans = plans_of(image, spec, previous, state_->filter_side);
+    state_->fast_samples += plans.sample.fast_levels > 0;
 
     Run run(*state_);
     Tokens result;

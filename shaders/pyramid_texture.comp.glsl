@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Texels of one level as words of RGBA bytes, row after row, for a copy into an image.
+// Texels of one level as words of RGBA bytes, row after row, for a copy into an image. Where the image is larger than
+// the level, its edge goes on.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "shared/pyramid.h"
@@ -26,8 +27,9 @@ void main()
 {
     uint item = gl_WorkGroupID.y * (gl_NumWorkGroups.x * gl_WorkGroupSize.x) + gl_GlobalInvocationID.x;
     if (item >= p.count) return;
-    uint x = (p.first + item) % p.width;
-    uint y = (p.first + item) / p.width;
+    LevelDesc level = level_table[p.image * MAX_LEVELS + p.level];
+    uint x = min((p.first + item) % p.width, level.width - 1u);
+    uint y = min((p.first + item) / p.width, level.height - 1u);
     uint word = byte_of(x, y, 0u) * 0x010101u;
     if (p.channels == 3u) word = byte_of(x, y, 0u) | byte_of(x, y, 1u) << 8 | byte_of(x, y, 2u) << 16;
     texel_words[item] = word | 0xff000000u;

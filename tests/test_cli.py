@@ -127,6 +127,17 @@ def test_info_of_shading_rates(driver, capsys):
     assert line.endswith(": no VK_KHR_fragment_shading_rate")
 
 
+@pytest.mark.parametrize("driver", [name for name in conftest.BACKENDS if name in conftest.DEVICES])
+def test_info_and_doctor_of_filters(driver, capsys):
+    lines = run(capsys, "info")[1].splitlines()
+    line = next(line for line in lines if "filters of vulkan" in line and conftest.DEVICES[driver] in line)
+    assert line.endswith("images up to 16384 px a side, with exact=False")
+    status, text, _ = run(capsys, "doctor", "--json")
+    rows = [row for row in json.loads(text) if row["check"].endswith(": filters")]
+    row = next(row for row in rows if conftest.DEVICES[driver] in row["check"])
+    assert status == 0 and row["found"] == "images up to 16384 px a side, off by 0.5 of 255"
+
+
 def test_info_where_there_are_shading_rates():
     from foveate.cli import _shading
 

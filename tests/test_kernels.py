@@ -30,7 +30,8 @@ LAYOUT_GRID = record("first", "columns", "rows", "gaze", "gaze_count", "pad0", "
 LAYOUT = record("token_count", "span_count", "cell", "scale_log2")
 SAMPLE = record("first_token", "token_count", "cell", "patch_size", "merge", "frames", "channels", "image_channels",
                 "channels_last", "dtype", "level_element", "linear", "level_max", "taps", "scale0*", "scale1*",
-                "scale2*", "scale3*", "bias0*", "bias1*", "bias2*", "bias3*", "quantise*", "pad0")
+                "scale2*", "scale3*", "bias0*", "bias1*", "bias2*", "bias3*", "quantise*", "first_slot", "per_width*",
+                "per_height*", "pad0", "pad1")
 
 RELEVANCE_IMAGE = record("first", "columns", "rows", "filled_columns", "filled_rows", "level", "level_width",
                          "level_height", "luma_offset", "luma_pitch", "gaze_first", "gaze_count", "gaze_table",

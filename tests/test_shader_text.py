@@ -27,6 +27,7 @@ SPECIAL(0, WINDOWS, 4u);
 SPECIAL(1, DEPTH, 3u);
 layout(std430, binding = 1) writeonly buffer Out { uint words[]; };
 layout(std430, binding = 0) ACCESS buffer In { WarpHead heads[]; };
+layout(binding = 2) uniform sampler2D picture;
 shared float row[16];
 
 void half_of(uint a, inout float b, out uint c)
@@ -52,12 +53,13 @@ def test_cuda_text(tmp_path):
         "#define LOCAL_X 8u\n#define LOCAL_Y 2u\n#define LOCAL_Z 1u\n#define BLOCK_WAITS 1",
         "#ifndef WINDOWS\n#define WINDOWS 1u\n#endif", "#ifndef DEPTH\n#define DEPTH 3u\n#endif",
         "__shared__ float row[16];\n\nstruct Kernel\n{\n"
-        "const WarpHead* __restrict__ heads;\nuint* words;\nconst WarpParams& p;\n",
+        "const WarpHead* __restrict__ heads;\nuint* words;\ncudaTextureObject_t picture;\nconst WarpParams& p;\n",
         "__device__ __forceinline__ void half_of(uint a, float& b, uint& c)\n",
         "precise float d = b * 0.5f + 1e-6f + .25e2f;",
         "#pragma unroll 1\n__device__ __forceinline__ void invoke() { barrier(); }",
         'extern "C" __global__ void __launch_bounds__(16)\nexample(const WarpHead* __restrict__ heads,\n'
-        "    uint* words,\n    const __grid_constant__ WarpParams p)\n{\n    Kernel{heads, words, p}.invoke();\n}",
+        "    uint* words,\n    cudaTextureObject_t picture,\n    const __grid_constant__ WarpParams p)\n{\n"
+        "    Kernel{heads, words, picture, p}.invoke();\n}",
     ):
         assert piece in text
     assert "static_assert" not in text and "comment" not in text
@@ -105,6 +107,7 @@ def test_the_build_embeds_what_the_translator_writes(name):
     # the kernel's arguments are the slots of reflection, then the Params
     call = re.search(r"Kernel\{(.*)\}\.invoke", shader["cuda"])[1].split(", ")
     blocks = dict(re.findall(r"buffer (\w+) \{ \w+ (\w+)\[\]", shader["glsl"]))
+    blocks |= {name: name for name in re.findall(r"uniform sampler2D (\w+);", shader["glsl"])}
     assert call == [blocks[slot] for slot, _ in shader["slots"]] + ["p"]
     assert shader["slots"] == sorted(shader["slots"], key=lambda slot: slot[1])
 

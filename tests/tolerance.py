@@ -22,6 +22,13 @@ TOLERANCE = {
     "normalise": 3e-7,
     # composition rounds to a whole step of the image's own type
     "composite_u8": 1.0 / 255 + 1e-7,
+    # hardware filters: 8 bits of a position in a texel along x and y, and between levels, each off by 1/512 of 255 at
+    # most; and bytes that llvmpipe blends in 8 bits
+    "fast": 2.0 / 255,
+    # the same in bfloat16, which rounds by 1/512 of a value up to 1
+    "fast_bf16": 2.0 / 255 + 1 / 512 + 1 / 256,
+    # against the exact way, on sines of 180 px and more: a byte's rounding in each level, and taps over a wider reach
+    "fast_exact": 3.5 / 255,
     # bytes filtered by OpenGL: llvmpipe blends in 8 bits, and may round each time
     "filtered_u8": 1.0 / 255 + 1e-7,
 }

@@ -8,7 +8,8 @@ The CUDA text is the shader itself, line for line, between a prelude (shaders/li
   everything is inlined, and the struct is gone from the machine code;
 - a buffer is a pointer, a readonly one `const T* __restrict__`: no stage binds memory that it writes as a readonly
   buffer too. Others may alias, as the windows of one buffer do;
-- the kernel's arguments are the buffers by binding, then the Params by value, where the shader has them.
+- a `uniform sampler2D` is a texture object, which `textureLod` of the prelude reads;
+- the kernel's arguments are the buffers and textures by binding, then the Params by value, where the shader has them.
 """
 
 import argparse
@@ -43,8 +44,17 @@ class Buffer:
     array: str
     readonly: bool
 
-    def pointer(self):
+    def argument(self):
         return f"const {self.type}* __restrict__ {self.array}" if self.readonly else f"{self.type}* {self.array}"
+
+
+@dataclass
+class Texture:
+    array: str          # its name
+    binding: int
+
+    def argument(self):
+        return f"cudaTextureObject_t {self.array}"
 
 
 def lines_of(path, defined):
@@ -114,7 +124,7 @@ def cut(pattern, text):
     return [found.groups() for found in re.finditer(pattern, text, re.M)], re.sub(pattern, "", text, flags=re.M)
 
 
-def buffers_of(body, defined):
+def slots_of(body, defined):
     found, body = cut(r"^layout\(std430, binding = (\d+)\) ([\w ]*)buffer (\w+) \{ (\w+) (\w+)\[\]; \};", body)
     result = []
     for binding, access, name, kind, array in found:
@@ -122,7 +132,9 @@ def buffers_of(body, defined):
         if not set(words) <= {"readonly", "writeonly", "coherent"}:
             raise ShaderError(f"buffer {name}: got {access.strip()!r}, expected readonly, writeonly or coherent.")
         result.append(Buffer(name, int(binding), kind, array, "readonly" in words))
-    return sorted(result, key=lambda buffer: buffer.binding), body
+    textures, body = cut(r"^layout\(binding = (\d+)\) uniform sampler2D (\w+);", body)
+    result += [Texture(name, int(binding)) for binding, name in textures]
+    return sorted(result, key=lambda slot: slot.binding), body
 
 
 def functions(text):
@@ -163,15 +175,15 @@ def cuda(path):
     params, body = cut(r"^PARAMS\((\w+)\);", body)
     local, body = cut(r"^layout\((local_size_[^)]*)\) in;", body)
     local = local_of(name, local)
-    buffers, body = buffers_of(body, defined)
+    slots, body = slots_of(body, defined)
     shared, body = cut(r"^shared ([^;]+;)", body)
     specials, body = cut(r"^(SPECIAL\([^)]*\);)", body)
     # a struct has neither macros nor shared memory of its own
     macros, body = cut(r"^(#define .*)", body)
     check(name, body)
-    arguments = [buffer.pointer() for buffer in buffers]
+    arguments = [slot.argument() for slot in slots]
     members = [f"{argument};" for argument in arguments]
-    names = [buffer.array for buffer in buffers]
+    names = [slot.array for slot in slots]
     for (kind,) in params:
         arguments.append(f"const __grid_constant__ {kind} p")
         members.append(f"const {kind}& p;")

@@ -56,16 +56,20 @@ protected:
     virtual bool hidden(const std::byte* low, const std::byte* high) const;
     virtual void gather(ComputeRecord&, const Ref<Block>& to, std::uint64_t offset, const std::byte* low,
                         const std::byte* high) const;
-    // Every level of one 8-bit image as rows of RGBA bytes.
+    // One 8-bit image as rows of RGBA bytes in a buffer. A shape larger than its levels is filled by their edges.
     struct TextureRows {
-        Ref<Block> texels;
-        std::vector<std::uint64_t> offsets;     // of each level, bytes
+        std::uint32_t image;
+        TextureShape shape;
+        std::uint64_t offset = 0;
     };
-    TextureRows texture_rows(ComputeRecord& record, const Pyramid& pyramid, std::uint32_t image);
+    void texture_rows(ComputeRecord& record, const Pyramid& pyramid, std::span<const TextureRows> all,
+                      const Ref<Block>& texels);
 
     std::atomic<std::uint64_t> image_copies_{0};
 
 private:
+    // sample_fast.cpp: by the filters of the device, for a plan that says so.
+    Patches sample_fast(ComputeRecord& record, const Pyramid& pyramid, const Layout& layout, const SamplePlan& plan);
     // The shader for these buffers: one that fits its first window needs no choice between them.
     const Program& program_for(const char* name, const Ref<Block>& pixels = {}, const Ref<Block>& levels = {}) const;
     // The block on this device, uploaded where it is another's.
@@ -79,6 +83,14 @@ private:
     void check_groups(const Program& program, const Groups& groups) const;
     void check_range(const char* what, std::uint64_t bytes, std::uint64_t bytes_max) const;
 };
+
+// Tokens in one dispatch of the stage sample: what the output binding and the work groups hold, in steps that keep the
+// next dispatch's part of the output aligned.
+struct TokenChunk {
+    std::uint64_t count, step;
+};
+TokenChunk token_chunk(const Limits& limits, const Program& program, std::uint64_t token_bytes,
+                       std::uint64_t token_items);
 
 // Adds <stem>0 .. <stem>3; `names` holds the four names. Null: unused.
 void add_windows(std::vector<Binding>& bindings, const char* const (&names)[WINDOWS], const Ref<Block>& buffer);

@@ -51,6 +51,17 @@ public:
         return transfer(Step::Kind::read, block, block->size());
     }
     void begin_stage() override {}              // every step sees what was before it
+    Ref<Block> texture(const Ref<Block>& rows, std::uint64_t offset, const TextureShape& shape) override
+    {
+        const Ref<Block> made = numbers_->acquire(shape.size(), owner_, shape);
+        use(made);
+        Step step{Step::Kind::texture};
+        step.buffer = static_cast<const NumberedBlock&>(*made).number();
+        step.from = static_cast<const NumberedBlock&>(*rows).number();
+        step.from_offset = offset;
+        list_.steps.push_back(std::move(step));
+        return made;
+    }
     void dispatch(const Program& program, std::span<const std::byte> params, std::span<const Binding> bindings,
                   const Groups& groups) override;
 

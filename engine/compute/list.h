@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // A run as a list of steps, for an API that lives outside of the engine: it is given the whole list at once, and
-// answers when all is done. Buffers are numbers here; the executor alone knows what they are.
+// answers when all is done. Buffers and textures are numbers here; the executor alone knows what they are.
 #pragma once
 
 #include "engine/compute/backend.h"
 
 namespace foveate::compute {
 
-// A part of a buffer for the shader's block with this binding.
+// A part of a buffer for the shader's block with this binding, or a texture for its sampler.
 struct Part {
     std::uint32_t binding;
     std::uint64_t buffer, offset, size;
 };
 
 struct Step {
-    enum class Kind { upload, dispatch, read, copy } kind;
+    enum class Kind { upload, dispatch, read, copy, texture } kind;
     std::uint64_t buffer = 0;           // upload, read: all of these bytes, from its start
     std::byte* host = nullptr;
     std::uint64_t size = 0;
     std::uint64_t offset = 0;           // copy, only where buffers have addresses: into `buffer` from here on,
     std::uint64_t from = 0, from_offset = 0;    // from a buffer, behind this many bytes of it
+                                        // texture, only where caps() has filters: the rows of all levels of `buffer`
     const Program* program = nullptr;   // dispatch
     std::vector<std::byte> params;
     std::vector<Part> parts;            // by slot of the program
@@ -29,6 +30,7 @@ struct Step {
 struct List {
     struct Made {
         std::uint64_t buffer, size;
+        TextureShape shape;             // levels = 0: it is a buffer
     };
     std::vector<Made> made;             // since the last list; no step may ever use one
     std::vector<std::uint64_t> dropped;  // nothing uses these any more

@@ -22,14 +22,15 @@ bool idle(const NumberedBlock::Kept& kept, std::uint64_t wait_ns)
 }  // namespace
 
 NumberedBlock::NumberedBlock(Ref<Numbers> numbers, Kept kept, std::uint64_t size, const void* owner)
-    : numbers_(std::move(numbers)), number_(kept.number), capacity_(kept.capacity), address_(kept.address)
+    : numbers_(std::move(numbers)), number_(kept.number), capacity_(kept.capacity), address_(kept.address),
+      shape_(kept.shape)
 {
     size_ = size;
     owner_ = owner;
     companion_ = std::move(kept.companion);
 }
 
-NumberedBlock::~NumberedBlock() { numbers_->give_back({number_, capacity_, address_, std::move(companion_)}); }
+NumberedBlock::~NumberedBlock() { numbers_->give_back({number_, capacity_, address_, std::move(companion_), shape_}); }
 
 Numbers::Numbers(std::uint64_t budget) : budget_(budget), process_(getpid()) {}
 
@@ -45,7 +46,7 @@ Numbers::~Numbers()
         if (!idle(kept, limits::WAIT_NS)) executor_->lose(kept.number);
 }
 
-Ref<Block> Numbers::acquire(std::uint64_t size, const void* owner)
+Ref<Block> Numbers::acquire(std::uint64_t size, const void* owner, const TextureShape& shape)
 {
     std::uint64_t step = LEAST;
     while (step * 8 < size) step *= 2;      // a pool of many sizes wastes a quarter at most
@@ -57,9 +58,11 @@ Ref<Block> Numbers::acquire(std::uint64_t size, const void* owner)
                 "Free results, send fewer images at once, or raise memory_budget.", ErrorKind::memory);
     };
     room_for(used_ - kept_);
-    NumberedBlock::Kept taken{0, capacity, 0, {}};
+    NumberedBlock::Kept taken{0, capacity, 0, {}, shape};
     const auto [first, last] = free_.equal_range(capacity);
-    const auto found = std::find_if(first, last, [](const auto& entry) { return idle(entry.second, 0); });
+    const auto found = std::find_if(first, last, [&](const auto& entry) {
+        return entry.second.shape == shape && idle(entry.second, 0);
+    });
     if (found != last) {
         taken = std::move(found->second);
         free_.erase(found);
@@ -70,7 +73,7 @@ Ref<Block> Numbers::acquire(std::uint64_t size, const void* owner)
         if (kept_ > keep) trim(keep, limits::WAIT_NS);
         room_for(used_ - kept_ + (kept_ > keep ? kept_ : 0));
         taken.number = ++last_;
-        made_.push_back({taken.number, capacity});
+        made_.push_back({taken.number, capacity, shape});
         used_ += capacity;
         peak_ = std::max(peak_, used_);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The buffers of an executor, by number: which are in use, which can be used again, and who else works with them.
+// The buffers and textures of an executor, by number: which are in use, which can be used again, and who else works
+// with them.
 #pragma once
 
 #include <sys/types.h>
@@ -13,7 +14,8 @@ namespace foveate::compute {
 
 class Numbers;
 
-// A buffer of the executor's. Its last release may come on any thread: the executor hears of it with the next list.
+// A buffer or texture of the executor's. Its last release may come on any thread: the executor hears of it with the
+// next list.
 class NumberedBlock final : public Block {
 public:
     // What stays with a number when its block has gone.
@@ -21,6 +23,7 @@ public:
         std::uint64_t number = 0, capacity = 0;
         std::uint64_t address = 0;      // 0: it was never lent
         Ref<Companion> companion;
+        TextureShape shape;
     };
     NumberedBlock(Ref<Numbers> numbers, Kept kept, std::uint64_t size, const void* owner);
     ~NumberedBlock() override;
@@ -35,6 +38,7 @@ private:
     friend class Numbers;
     Ref<Numbers> numbers_;
     std::uint64_t number_, capacity_, address_;
+    TextureShape shape_;
 };
 
 // Safe from any thread.
@@ -46,7 +50,7 @@ public:
     ~Numbers() override;
 
     // One that nobody else works with any more.
-    Ref<Block> acquire(std::uint64_t size, const void* owner);
+    Ref<Block> acquire(std::uint64_t size, const void* owner, const TextureShape& shape = {});
     void give_back(NumberedBlock::Kept kept);
     // The block has an address that others know: the executor lives as long as any block from now on.
     void lend(NumberedBlock& block, std::uint64_t address, const Ref<Executor>& executor);

@@ -8,12 +8,8 @@
 
 namespace foveate::compute {
 
-namespace {
-
-// Tokens in one dispatch: what the output binding and the work groups hold, in steps that keep the next
-// chunk's part aligned.
-std::uint64_t chunk_tokens(const Limits& limits, const Program& program, std::uint64_t token_bytes,
-                           std::uint64_t token_items)
+TokenChunk token_chunk(const Limits& limits, const Program& program, std::uint64_t token_bytes,
+                       std::uint64_t token_items)
 {
     const std::uint64_t groups = std::uint64_t(limits.groups[0]) *
                                  std::min(limits.groups[1], 65535u);
@@ -22,15 +18,14 @@ std::uint64_t chunk_tokens(const Limits& limits, const Program& program, std::ui
     const std::uint64_t most = std::min(limits.range / token_bytes, items / token_items);
     const std::uint64_t alignment = std::max<std::uint64_t>(limits.alignment, 4);
     const std::uint64_t step = alignment / std::gcd(alignment, token_bytes);
-    return most / step * step;
+    return {most / step * step, step};
 }
-
-}  // namespace
 
 Patches ComputeBackend::sample(Record& record, const Pyramid& pyramid, const Layout& layout,
                               const SamplePlan& plan)
 {
     ComputeRecord& recording = this->recording(record);
+    if (plan.fast_levels && plan.params.token_count) return sample_fast(recording, pyramid, layout, plan);
     shared::SampleParams params = plan.params;
     Patches patches = patches_of(layout, plan);
     const std::uint64_t token_elements =
@@ -62,7 +57,7 @@ Patches ComputeBackend::sample(Record& record, const Pyramid& pyramid, const Lay
     const Program& program = program_for("sample", pixels, levels);
     const std::uint64_t in_item = 4 / dtype_size(patches.dtype);  // elements in one word
     const std::uint64_t token_items = token_elements / params.frames / in_item;
-    const std::uint64_t chunk = chunk_tokens(limits(), program, token_bytes, token_items);
+    const std::uint64_t chunk = token_chunk(limits(), program, token_bytes, token_items).count;
     const std::uint64_t first = plan.params.first_token, count = plan.params.token_count;
     recording.begin_stage();
     for (std::uint64_t at = 0; at < count; at += chunk) {

@@ -11,9 +11,10 @@
 
 namespace foveate::compute {
 
-struct Slot {                       // a storage buffer
-    std::string name;               // of its block
+struct Slot {                       // a storage buffer, or a texture with its sampler
+    std::string name;               // of its block; of the texture itself
     std::uint32_t set = 0, binding = 0;
+    bool texture = false;
 };
 
 struct Reflection {
@@ -23,7 +24,7 @@ struct Reflection {
     std::array<std::uint32_t, 3> local{1, 1, 1};
 };
 
-// Throws ErrorKind::device where the module is malformed or uses a resource that is no storage buffer.
+// Throws ErrorKind::device where the module is malformed or uses a resource of another kind.
 Reflection reflect(std::span<const std::uint32_t> words, const char* name);
 
 struct Shader {

@@ -14,8 +14,8 @@ namespace {
 
 enum Op : std::uint32_t {
     OP_NAME = 5, OP_ENTRY_POINT = 15, OP_EXECUTION_MODE = 16, OP_TYPE_INT = 21, OP_TYPE_FLOAT = 22,
-    OP_TYPE_VECTOR = 23, OP_TYPE_ARRAY = 28, OP_TYPE_STRUCT = 30, OP_TYPE_POINTER = 32, OP_CONSTANT = 43,
-    OP_VARIABLE = 59, OP_DECORATE = 71, OP_MEMBER_DECORATE = 72,
+    OP_TYPE_VECTOR = 23, OP_TYPE_SAMPLED_IMAGE = 27, OP_TYPE_ARRAY = 28, OP_TYPE_STRUCT = 30,
+    OP_TYPE_POINTER = 32, OP_CONSTANT = 43, OP_VARIABLE = 59, OP_DECORATE = 71, OP_MEMBER_DECORATE = 72,
 };
 enum : std::uint32_t { DECORATION_ARRAY_STRIDE = 6, DECORATION_BINDING = 33, DECORATION_SET = 34,
                        DECORATION_OFFSET = 35 };
@@ -67,7 +67,7 @@ void read(Module& module, std::uint32_t op, std::span<const std::uint32_t> at)
         if (count >= 5 && at[1] == MODE_LOCAL_SIZE) module.result.local = {at[2], at[3], at[4]};
         break;
     case OP_TYPE_INT: case OP_TYPE_FLOAT: case OP_TYPE_VECTOR: case OP_TYPE_ARRAY: case OP_TYPE_STRUCT:
-    case OP_TYPE_POINTER:
+    case OP_TYPE_SAMPLED_IMAGE: case OP_TYPE_POINTER:
         if (count >= 1) module.types[at[0]] = {op, {at.begin() + 1, at.end()}};
         break;
     case OP_CONSTANT:
@@ -140,8 +140,15 @@ void read_variable(Module& module, const Variable& variable, const char* name)
         module.result.slots.push_back(
             {module.names[block], module.sets[variable.id], module.bindings[variable.id]});
         break;
-    case STORAGE_UNIFORM: case STORAGE_UNIFORM_CONSTANT:
-        need(false, name, "a resource that is no storage buffer");
+    case STORAGE_UNIFORM_CONSTANT:
+        need(module.types.contains(block) && module.types[block].op == OP_TYPE_SAMPLED_IMAGE &&
+                 module.bindings.contains(variable.id) && !module.names[variable.id].empty(), name,
+             "a resource that is neither a storage buffer nor a texture with its sampler");
+        module.result.slots.push_back(
+            {module.names[variable.id], module.sets[variable.id], module.bindings[variable.id], true});
+        break;
+    case STORAGE_UNIFORM:
+        need(false, name, "a resource that is neither a storage buffer nor a texture with its sampler");
         break;
     default: break;
     }

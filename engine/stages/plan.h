@@ -104,6 +104,13 @@ RateTilesPlan plan_rate_tiles(Sizes sizes, const Image* image, const RateTilesSp
 SamplePlan plan_sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);
 std::uint32_t sample_taps(const SampleSpec& spec);                       // in 1/65536
 std::uint32_t sample_levels(std::uint32_t step_max, std::uint32_t taps);  // levels any footprint can ask for
+// Hardware blends between two levels: it can ask for one more.
+inline constexpr std::uint32_t FAST_LEVELS = 1;
+// True: pixels that hardware filters, with images of so many px a side; 0: none.
+bool filterable(const Image& image, Color color, std::uint32_t filter_side);
+// The levels that it is to look at; 0: it cannot.
+std::uint32_t fast_levels(const Pyramid& pyramid, const Layout& layout, const SamplePlan& plan,
+                          std::uint32_t filter_side);
 
 // stages/tensor.cpp: the table with the level each token was read from.
 std::vector<Token> token_table(const Token* tokens, const Layout& layout, const Pyramid& pyramid,

@@ -10,6 +10,8 @@ namespace foveate {
 
 namespace {
 
+constexpr std::size_t FILTERED = 256;   // images at once: drivers bound how many they may have
+
 template <class T>
 void in_range(const char* what, T got, T low, T high)
 {
@@ -32,6 +34,22 @@ std::uint32_t sample_levels(std::uint32_t step_max, std::uint32_t taps)
     const std::uint32_t aligned = step_max >> FIXED_BITS ? std::bit_width(step_max >> FIXED_BITS) : 1;
     const std::uint32_t ratio = step_max / taps;
     return std::max(aligned, std::uint32_t(ratio ? std::bit_width(ratio) : 1));
+}
+
+bool filterable(const Image& image, Color color, std::uint32_t filter_side)
+{
+    return filter_side > 0 && image.element == Element::u8 && color == Color::encoded && image.views.size() <= FILTERED;
+}
+
+std::uint32_t fast_levels(const Pyramid& pyramid, const Layout& layout, const SamplePlan& plan,
+                          std::uint32_t filter_side)
+{
+    if (!filterable(pyramid.image, pyramid.color, filter_side)) return 0;
+    const std::uint32_t asked = sample_levels(layout.step_max, plan.params.taps) + FAST_LEVELS;
+    const std::uint32_t levels = std::min(asked, pyramid.level_count), unit = 1u << (levels - 1);
+    for (const auto& [width, height] : layout.sizes)    // whole texels of the last level
+        if ((std::max(width, height) + unit - 1) / unit * unit > filter_side) return 0;
+    return levels;
 }
 
 SamplePlan plan_sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec)

@@ -38,6 +38,7 @@ VulkanBackend::VulkanBackend(const std::string& device_selector, std::uint64_t m
     caps_.image_bytes_max = compute::WINDOWS * compute::WINDOW;
     caps_.shading_rate = adapter.shading_rate;
     const VkPhysicalDeviceLimits& device = device_->limits();
+    caps_.filter_side = device.maxImageDimension2D;
     limits_.range = device.maxStorageBufferRange;
     limits_.alignment = device.minStorageBufferOffsetAlignment;
     std::copy_n(device.maxComputeWorkGroupCount, 3, limits_.groups.begin());

@@ -29,7 +29,8 @@ Candidate candidate_of(const Adapter& adapter)
             .shares = adapter.shares,
             .sync = adapter.sync,
             .profiling = adapter.profiling(),
-            .shading_rate = adapter.shading_rate};
+            .shading_rate = adapter.shading_rate,
+            .filter_side = adapter.properties.limits.maxImageDimension2D};
 }
 
 // A library that fails is a reason, not an error: the next one may work. Being out of memory or losing the

@@ -36,6 +36,7 @@ namespace foveate::vulkan {
     X(CreateBuffer) X(DestroyBuffer) X(GetBufferMemoryRequirements) X(BindBufferMemory)                      \
     X(GetBufferMemoryRequirements2)                                                                          \
     X(CreateImage) X(DestroyImage) X(GetImageMemoryRequirements2) X(BindImageMemory) X(CmdCopyImageToBuffer) \
+    X(CreateImageView) X(DestroyImageView) X(CreateSampler) X(DestroySampler)                                \
     X(AllocateMemory) X(FreeMemory) X(MapMemory)                                                             \
     X(CreateShaderModule) X(DestroyShaderModule)                                                             \
     X(CreateDescriptorSetLayout) X(DestroyDescriptorSetLayout)                                               \

@@ -26,8 +26,7 @@ Program::Program(const Device& device, const Shader& shader, std::uint32_t windo
 
     std::vector<VkDescriptorSetLayoutBinding> bindings;
     for (const compute::Slot& slot : reflection.slots)
-        bindings.push_back(
-            {slot.binding, VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 1, VK_SHADER_STAGE_COMPUTE_BIT, nullptr});
+        bindings.push_back({slot.binding, descriptor_type(slot), 1, VK_SHADER_STAGE_COMPUTE_BIT, nullptr});
     for (const compute::Slot& slot : reflection.slots) labels_.push_back(std::string(name()) + "." + slot.name);
     VkDescriptorSetLayoutCreateInfo set{VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO};
     set.bindingCount = std::uint32_t(bindings.size());

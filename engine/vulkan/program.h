@@ -24,6 +24,11 @@ std::vector<Shader> shaders_for(const Device& device);
 // FOVEATE_SHADERS asks for sources.
 bool profile_shaders();
 
+inline VkDescriptorType descriptor_type(const compute::Slot& slot)
+{
+    return slot.texture ? VK_DESCRIPTOR_TYPE_COMBINED_IMAGE_SAMPLER : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+}
+
 class Program final : public compute::Program {
 public:
     Program(const Device& device, const Shader& shader, std::uint32_t windows, VkPipelineCache cache);

@@ -160,12 +160,13 @@ VkDescriptorSet VulkanRecord::descriptor_set(const Program& program)
     const DeviceTable& vk = device().vk;
     Recording& recording = *recording_;
     if (recording.sets_used == recording.set_pools.size() * SETS_PER_POOL) {
-        const VkDescriptorPoolSize size{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                        SETS_PER_POOL * NEED_STORAGE_BUFFERS};
+        const VkDescriptorPoolSize sizes[] = {
+            {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, SETS_PER_POOL * NEED_STORAGE_BUFFERS},
+            {VK_DESCRIPTOR_TYPE_COMBINED_IMAGE_SAMPLER, SETS_PER_POOL}};
         VkDescriptorPoolCreateInfo info{VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO};
         info.maxSets = SETS_PER_POOL;
-        info.poolSizeCount = 1;
-        info.pPoolSizes = &size;
+        info.poolSizeCount = std::uint32_t(std::size(sizes));
+        info.pPoolSizes = sizes;
         recording.set_pools.push_back(device().own<VkDescriptorPool>(
             vk.CreateDescriptorPool, vk.DestroyDescriptorPool, info, "create a descriptor pool"));
     }
@@ -185,6 +186,7 @@ void VulkanRecord::write_set(VkDescriptorSet set, const Program& program,
 {
     const std::vector<compute::Slot>& slots = program.reflection().slots;
     std::vector<VkDescriptorBufferInfo> infos(slots.size());
+    std::vector<VkDescriptorImageInfo> images(slots.size());
     std::vector<VkWriteDescriptorSet> sets(slots.size(), {VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET});
     for (std::size_t i = 0; i < slots.size(); ++i) {
         const Binding* found = nullptr;
@@ -192,6 +194,15 @@ void VulkanRecord::write_set(VkDescriptorSet set, const Program& program,
             if (slots[i].name == binding.name) found = &binding;
         require(found, std::string("Engine: shader ") + program.name(), "the block " + slots[i].name,
                 "one that its stage binds", "Build foveate again.", ErrorKind::device);
+        sets[i].dstSet = set;
+        sets[i].dstBinding = slots[i].binding;
+        sets[i].descriptorCount = 1;
+        sets[i].descriptorType = descriptor_type(slots[i]);
+        if (slots[i].texture) {
+            images[i] = static_cast<const Mipmap&>(*found->buffer).descriptor();
+            sets[i].pImageInfo = &images[i];
+            continue;
+        }
         const Buffer& buffer = found->buffer ? static_cast<const Buffer&>(*found->buffer) : recorder_->dummy();
         if (found->buffer && buffer.unnamed())
             device().name(VK_OBJECT_TYPE_BUFFER, std::uint64_t(buffer.handle()), program.label(i));
@@ -199,10 +210,6 @@ void VulkanRecord::write_set(VkDescriptorSet set, const Program& program,
         // Shaders see whole words; a buffer's capacity is whole pages.
         const std::uint64_t whole = std::max<std::uint64_t>((buffer.size() + 3) / 4 * 4, 4);
         infos[i] = {buffer.handle(), offset, std::min(found->size, whole - offset)};
-        sets[i].dstSet = set;
-        sets[i].dstBinding = slots[i].binding;
-        sets[i].descriptorCount = 1;
-        sets[i].descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
         sets[i].pBufferInfo = &infos[i];
     }
     device().vk.UpdateDescriptorSets(device().handle(), std::uint32_t(sets.size()), sets.data(), 0, nullptr);

@@ -9,6 +9,7 @@
 
 #include "engine/compute/record.h"
 #include "engine/trace.h"
+#include "engine/vulkan/mipmap.h"
 #include "engine/vulkan/program.h"
 #include "engine/vulkan/texture.h"
 
@@ -50,6 +51,7 @@ public:
 
     Device& device() const { return *device_; }
     const Buffer& dummy() const { return *dummy_; }
+    Mipmaps& mipmaps() const { return *mipmaps_; }
 
     std::unique_ptr<Recording> take();
     // Hands it to the device; see Device::submit. It is kept until it is known to be done.
@@ -59,14 +61,16 @@ public:
     // Waits, bounded, for everything. False: the device still has some of it, and nothing may be destroyed.
     bool settle();
 
-    // What `acquire` returns, tried again when what the device has done already is let go of.
+    // What `acquire` returns, tried again when what the device has done already is let go of, and images nobody uses.
     template <class Acquire>
     auto with_room(Acquire acquire)
     {
         try {
             return acquire();
         } catch (const Error& error) {
-            if (error.kind != ErrorKind::memory || !ahead_ || !settle()) throw;
+            if (error.kind != ErrorKind::memory) throw;
+            const bool settled = ahead_ && settle();
+            if (!mipmaps_->drop() && !settled) throw;
             return acquire();
         }
     }
@@ -87,6 +91,7 @@ private:
 
     Ref<Device> device_;
     Ref<Buffer> dummy_;
+    Ref<Mipmaps> mipmaps_;
     const bool trace_, ahead_, submit_per_pass_;
     std::mutex mutex_;
     std::vector<Span> spans_;
@@ -109,7 +114,8 @@ public:
     // Its first level, in rows, into a buffer that lives as long as this recording's work.
     void take(const Ref<Texture>& texture, const Ref<Buffer>& to);
     // Rows into each level of a new one, which is handed to the others who share it.
-    void give(const Buffer& rows, std::span<const std::uint64_t> offsets, const Ref<Texture>& texture);
+    void give(const Buffer& rows, const compute::TextureShape& shape, const Ref<Texture>& texture);
+    Ref<Block> texture(const Ref<Block>& rows, std::uint64_t offset, const compute::TextureShape& shape) override;
     // Takes it back too, for as long as this recording works, where it is shared with others.
     void use(const Ref<Block>& buffer) override;
     std::byte* fill(const Ref<Block>& buffer) override;
@@ -128,6 +134,8 @@ public:
     VkCommandBuffer commands();
 
 private:
+    // Into each level of an image that is in TRANSFER_DST_OPTIMAL.
+    void copy_rows(const Buffer& rows, std::uint64_t offset, VkImage image, const compute::TextureShape& shape);
     void copy(const Buffer& from, const Buffer& to, std::uint64_t size);
     void stage_barrier(std::uint32_t from, std::uint32_t to);
     template <class Work>

@@ -26,6 +26,7 @@ Recorder::Recorder(Ref<Device> device, bool trace, bool ahead)
       submit_per_pass_(set("FOVEATE_SUBMIT_PER_PASS"))
 {
     dummy_ = device_->memory.acquire(Use::device, DUMMY_SIZE);
+    mipmaps_ = Ref<Mipmaps>(new Mipmaps(device_));
 }
 
 std::unique_ptr<Recording> Recorder::take()

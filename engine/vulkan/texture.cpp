@@ -218,23 +218,41 @@ SharedTexture VulkanBackend::texture(Record& record, const Pyramid& pyramid, std
     require(device_->memory.shares(), "Engine: texture", "an Engine that keeps its memory to itself",
             "one made with share", "Make it with Engine(share=True).");
     VulkanRecord& recording = this->recording(record);
-    const TextureRows rows = texture_rows(recording, pyramid, image);
-    const shared::LevelDesc& base = pyramid.table[image * MAX_LEVELS];
+    const shared::LevelDesc* const levels = &pyramid.table[image * MAX_LEVELS];
+    compute::TextureShape shape{levels[0].width, levels[0].height, 0};
+    while (shape.levels < MAX_LEVELS && levels[shape.levels].width > 0) ++shape.levels;
+    const Ref<Block> rows = recording.buffer(shape.size());
+    const TextureRows all[] = {{image, shape}};
+    texture_rows(recording, pyramid, all, rows);
     SharedTexture shared;
-    shared.width = base.width;
-    shared.height = base.height;
-    shared.levels = std::uint32_t(rows.offsets.size());
+    shared.width = shape.width;
+    shared.height = shape.height;
+    shared.levels = shape.levels;
     shared.format = VK_FORMAT_R8G8B8A8_UNORM;
     shared.usage = VK_IMAGE_USAGE_SAMPLED_BIT | VK_IMAGE_USAGE_TRANSFER_SRC_BIT | VK_IMAGE_USAGE_TRANSFER_DST_BIT;
     shared.layout = VK_IMAGE_LAYOUT_GENERAL;
     const Ref<Texture> texture = recorder_->with_room([&] {
         return Ref<Texture>(new Texture(device_, shared, static_cast<Backend*>(this), Texture::Origin::ours));
     });
-    recording.give(static_cast<const Buffer&>(*rows.texels), rows.offsets, texture);
+    recording.give(static_cast<const Buffer&>(*rows), shape, texture);
     return shared;
 }
 
-void VulkanRecord::give(const Buffer& rows, std::span<const std::uint64_t> offsets, const Ref<Texture>& texture)
+void VulkanRecord::copy_rows(const Buffer& rows, std::uint64_t offset, VkImage image,
+                             const compute::TextureShape& shape)
+{
+    std::vector<VkBufferImageCopy> regions(shape.levels);
+    for (std::uint32_t level = 0; level < regions.size(); ++level) {
+        regions[level].bufferOffset = offset + shape.offset(level);
+        regions[level].imageSubresource = {VK_IMAGE_ASPECT_COLOR_BIT, level, 0, 1};
+        regions[level].imageExtent = {shape.width_at(level), shape.height_at(level), 1};
+    }
+    device().vk.CmdCopyBufferToImage(commands(), rows.handle(), image, VK_IMAGE_LAYOUT_TRANSFER_DST_OPTIMAL,
+                                     std::uint32_t(regions.size()), regions.data());
+    written_ |= TRANSFER;
+}
+
+void VulkanRecord::give(const Buffer& rows, const compute::TextureShape& shape, const Ref<Texture>& texture)
 {
     const DeviceTable& vk = device().vk;
     const VkCommandBuffer commands = this->commands();
@@ -248,15 +266,7 @@ void VulkanRecord::give(const Buffer& rows, std::span<const std::uint64_t> offse
     barrier.subresourceRange = {VK_IMAGE_ASPECT_COLOR_BIT, 0, VK_REMAINING_MIP_LEVELS, 0, 1};
     vk.CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 0, nullptr,
                           0, nullptr, 1, &barrier);
-    std::vector<VkBufferImageCopy> regions(offsets.size());
-    for (std::uint32_t level = 0; level < regions.size(); ++level) {
-        regions[level].bufferOffset = offsets[level];
-        regions[level].imageSubresource = {VK_IMAGE_ASPECT_COLOR_BIT, level, 0, 1};
-        regions[level].imageExtent = {std::max(1u, texture->width() >> level),
-                                      std::max(1u, texture->height() >> level), 1};
-    }
-    vk.CmdCopyBufferToImage(commands, rows.handle(), texture->handle(), barrier.newLayout,
-                            std::uint32_t(regions.size()), regions.data());
+    copy_rows(rows, 0, texture->handle(), shape);
     barrier.srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT;
     barrier.dstAccessMask = 0;
     barrier.oldLayout = barrier.newLayout;
@@ -265,7 +275,6 @@ void VulkanRecord::give(const Buffer& rows, std::span<const std::uint64_t> offse
     barrier.dstQueueFamilyIndex = VK_QUEUE_FAMILY_EXTERNAL;
     vk.CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, 0, 0, nullptr,
                           0, nullptr, 1, &barrier);
-    written_ |= TRANSFER;
 }
 
 // Taken from whoever draws it, and given back as it was.

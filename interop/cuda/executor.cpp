@@ -106,7 +106,7 @@ public:
     void lose(std::uint64_t number) override { buffers_.erase(number); }
     void run(const compute::List& list) override
     {
-        for (const auto& [number, size] : list.made) buffers_[number].size = size;
+        for (const auto& made : list.made) buffers_[made.buffer].size = made.size;
         const Current current(*context_);
         settle("wait for the run before");
         for (std::uint64_t number : list.dropped) drop(number);

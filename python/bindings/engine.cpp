@@ -73,6 +73,7 @@ nb::dict caps_of(const Engine& engine, std::uint32_t stage)
     table["shaders"] = caps.shaders;
     table["profiling"] = caps.profiling;
     table["shading_rate"] = shading_rate_of(caps.shading_rate);
+    table["filter_side"] = caps.filter_side;
     return table;
 }
 
@@ -87,6 +88,7 @@ nb::dict counters_of(const Engine& engine)
     table["memory_used"] = counters.memory_used;
     table["memory_peak"] = counters.memory_peak;
     table["spans_dropped"] = counters.spans_dropped;
+    table["fast_samples"] = counters.fast_samples;
     table["messages"] = counters.messages;
     return table;
 }
@@ -101,10 +103,10 @@ nb::list spans_of(Engine& engine)
 
 void make_engine(UnlockedEngine* self, std::map<std::string, std::string> backend, std::string device,
                  std::uint64_t memory_budget, std::uint32_t threads, std::string isa, bool share,
-                 bool trace, bool ahead, bool cuda, const nb::dict& executors)
+                 bool exact, bool trace, bool ahead, bool cuda, const nb::dict& executors)
 {
     EngineOptions options{.backend = std::move(backend), .device = std::move(device), .memory_budget = memory_budget,
-                          .share = share || cuda, .trace = trace, .ahead = ahead, .threads = threads,
+                          .share = share || cuda, .trace = trace, .exact = exact, .ahead = ahead, .threads = threads,
                           .isa = std::move(isa)};
     for (const auto& [name, executor] : executors)
         options.others[nb::cast<std::string>(name)] = executed_by(nb::borrow(executor));
@@ -381,7 +383,7 @@ void bind_engine(nb::module_& module)
     bind_sample_vrs(module, base);
     nb::class_<UnlockedEngine, Engine>(module, "Engine")
         .def("__init__", make_engine, nb::arg("backend"), nb::arg("device"), nb::arg("memory_budget"),
-             nb::arg("threads"), nb::arg("isa"), nb::arg("share"), nb::arg("trace"), nb::arg("ahead"),
+             nb::arg("threads"), nb::arg("isa"), nb::arg("share"), nb::arg("exact"), nb::arg("trace"), nb::arg("ahead"),
              nb::arg("cuda") = false, nb::arg("executors") = nb::dict());
 }
 

@@ -79,7 +79,7 @@ public:
         bool late = false;
         try {
             nb::list made, dropped, steps;
-            for (const auto& [buffer, size] : list.made) made.append(nb::make_tuple(buffer, size));
+            for (const auto& one : list.made) made.append(nb::make_tuple(one.buffer, one.size));
             for (std::uint64_t buffer : list.dropped) dropped.append(buffer);
             for (const compute::Step& step : list.steps) steps.append(tuple_of(step));
             object_.attr("run")(made, dropped, steps);

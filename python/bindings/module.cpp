@@ -93,6 +93,7 @@ nb::dict candidate_table(const Candidate& candidate)
     table["usable"] = candidate.usable;
     table["reasons"] = candidate.reasons;
     table["shading_rate"] = shading_rate_of(candidate.shading_rate);
+    table["filter_side"] = candidate.filter_side;
     return table;
 }
 

@@ -104,6 +104,10 @@ def info(as_json: Json = False):
     for candidate in found["candidates"]:
         if candidate["backend"] == "vulkan":
             out.print(Text(f"shading rates of {candidate['device']}: {_shading(candidate['shading_rate'])}"))
+    for candidate in found["candidates"]:
+        if candidate["filter_side"]:
+            out.print(Text(f"filters of {candidate['backend']}: {candidate['device']}: images up to "
+                           f"{candidate['filter_side']} px a side, with exact=False"))
 
 
 @app.command()

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 LAYER = "VkLayer_khronos_validation.json"
+REPORT = "Please report this with the output of `foveate info`."
+FILTERED = 2        # of 255: what hardware filters may be off by, docs/backends.md
 
 
 def info():
@@ -23,8 +25,9 @@ def info():
         others open), sync (how its work is ordered with theirs: "timeline", "binary" or "host"), profiling (what it
         can tell: timestamps, sources, statistics), usable and reasons; and shading_rate: usable, reasons, rates, tile
         (least and largest px), strict and combiners of its VK_KHR_fragment_shading_rate, see `foveate.sample_vrs`; and
-        cuda: driver, version, reason against it, and devices: dicts with ordinal, name, uuid, instance_uuid, compute,
-        timelines, and vulkan: what the same device is called there, or None.
+        filter_side: px a side of images that its hardware filters, for Engine(exact=False), or 0; and cuda: driver,
+        version, reason against it, and devices: dicts with ordinal, name, uuid, instance_uuid, compute, timelines, and
+        vulkan: what the same device is called there, or None.
 
     Example:
         >>> "cpu" in [candidate["backend"] for candidate in foveate.info()["candidates"]]
@@ -98,7 +101,7 @@ def _trial(**options):
 
     ramp = np.arange(64 * 64 * 3, dtype=np.uint32) * 2654435761 >> 24
     with contextlib.closing(Engine(**options)) as engine:
-        tokens = engine.tokens(ramp.astype(np.uint8).reshape(64, 64, 3), budget=20, gaze=(0.3, 0.6))
+        tokens = engine.tokens(ramp.astype(np.uint8).reshape(64, 64, 3), budget=10, gaze=(0.3, 0.6))
         return engine.caps["device"], tokens.numpy().tobytes()
 
 
@@ -155,12 +158,25 @@ def _devices():
             rows.append(_check(name, False, str(error), 'Use backend="cpu".', of=candidate["backend"]))
             continue
         rows.append(_check(name, agrees, "the same bytes as the cpu" if agrees else "other bytes than the cpu",
-                           "Please report this with the output of `foveate info`.", of=candidate["backend"]))
+                           REPORT, of=candidate["backend"]))
+        if agrees and candidate["filter_side"]:
+            rows.append(_filters(name, candidate, same))
     # one device of a backend that works is enough, whatever the others lack
     working = {row["of"] for row in rows if row["state"] == "ok"}
     for row in rows:
         row["of"] = None if row["of"] in working else row["of"]
     return rows
+
+
+def _filters(name, candidate, exact):
+    """What Engine(exact=False) reads by, on whole texels: a byte's rounding is all that differs."""
+    try:
+        made = _trial(backend=candidate["backend"], device=candidate["uuid"], exact=False)[1]
+    except Exception as error:
+        return _check(f"{name}: filters", False, str(error), "Leave out exact=False.", of=candidate["backend"])
+    off = 255 * np.abs(np.frombuffer(made, np.float32) - np.frombuffer(exact, np.float32)).max()
+    found = f"images up to {candidate['filter_side']} px a side, off by {off:.1f} of 255"
+    return _check(f"{name}: filters", off <= FILTERED, found, REPORT, of=candidate["backend"])
 
 
 def _cuda():

@@ -67,6 +67,8 @@ class Engine(Sharing):
         threads: of the cpu backend, 1..256; None: as many as this process may use.
         share: memory that other devices, APIs and processes can open; see `share`. "auto" is Vulkan then.
         cuda: arrays lie where CUDA sees them, and images may: see docs/interop/cuda.md. "auto" is Vulkan or CUDA then.
+        exact: False lets stages use the filters of the device's hardware where it has them: other bytes, within the
+            tolerances of docs/backends.md. `stats["fast_samples"]` counts where they did.
         trace: Vulkan notes when each of its dispatches ran; see `spans`.
         ahead: Vulkan calls return when the device has its work, and reading a result waits for it. Until then what
             `empty` or `attach` gave must not be written to by the host.
@@ -85,11 +87,12 @@ class Engine(Sharing):
 
     def __init__(self, backend: BackendName | dict[StageName, BackendName] = "auto", *,
                  device: str | None = None, memory_budget: int | None = None, threads: int | None = None,
-                 share: bool = False, trace: bool = False, ahead: bool = False, cuda: bool = False):
+                 share: bool = False, exact: bool = True, trace: bool = False, ahead: bool = False,
+                 cuda: bool = False):
         self._core, self._forks, self._ahead = None, default.forks, ahead
         self._lock = threading.Lock()
         self._copies = 0
-        self._core = open_core(backend, device, memory_budget, threads, share, trace, ahead, cuda)
+        self._core = open_core(backend, device, memory_budget, threads, share, exact, trace, ahead, cuda)
 
     def _open(self):
         core = self._core
@@ -124,14 +127,16 @@ class Engine(Sharing):
     def caps(self) -> dict:
         """The backend of the sample stage: backend, device, uuid, driver, isa, software, host_visible,
         sync, memory_budget, image_bytes_max, shaders (release or profile), profiling (what the device can tell),
-        shading_rate (of the hardware path of `sample_vrs`, or the reasons against it).
+        shading_rate (of the hardware path of `sample_vrs`, or the reasons against it), filter_side (px a side of
+        images that its hardware filters, for exact=False; 0: none).
         """
         return self._open().caps(SAMPLE)
 
     @property
     def stats(self) -> dict[str, int]:
         """Counts since the engine was made: records, pipelines_created, image_copies, host_waits,
-        memory_used and memory_peak (bytes, pooled ones included), spans_dropped, messages (of the validation layer).
+        memory_used and memory_peak (bytes, pooled ones included), spans_dropped, fast_samples (runs of the stage sample
+        by hardware filters), messages (of the validation layer).
         """
         counters = self._open().counters()
         counters["image_copies"] += self._copies

@@ -8,7 +8,7 @@ from .error import require, whole
 from .types import STAGES
 
 
-def open_core(backend, device, memory_budget, threads, share, trace, ahead, cuda):
+def open_core(backend, device, memory_budget, threads, share, exact, trace, ahead, cuda):
     """The engine behind an Engine with these options, every one of them checked."""
     names = dict(backend) if isinstance(backend, dict) else {"*": backend}
     for name in (*names, *names.values()):
@@ -21,11 +21,11 @@ def open_core(backend, device, memory_budget, threads, share, trace, ahead, cuda
                 repr(memory_budget), "a number of bytes above 0")
         budget = memory_budget
     count = 0 if threads is None else whole("Engine: threads", threads, 1, _core.limits()["threads"])
-    for what, value in (("share", share), ("trace", trace), ("ahead", ahead), ("cuda", cuda)):
+    for what, value in (("share", share), ("exact", exact), ("trace", trace), ("ahead", ahead), ("cuda", cuda)):
         require(isinstance(value, bool), f"Engine: {what}", repr(value), "True or False")
     names, chosen = _chosen(names, cuda) if not (device or share) else (names, ("", ""))
     executors = backends.executors(names.values(), device, chosen)
-    return _core.Engine(names, device, budget, count, "", share, trace, ahead, cuda, executors)
+    return _core.Engine(names, device, budget, count, "", share, exact, trace, ahead, cuda, executors)
 
 
 def _chosen(names, cuda):

@@ -5,6 +5,16 @@
 typedef unsigned int uint;
 #define precise
 
+struct vec2
+{
+    float x, y;
+};
+
+struct vec4
+{
+    float x, y, z, w;
+};
+
 struct uvec2
 {
     uint x, y;
@@ -21,6 +31,8 @@ struct uvec4
     __device__ __forceinline__ uint& operator[](uint i) { return i == 0u ? x : i == 1u ? y : i == 2u ? z : w; }
 };
 
+__device__ __forceinline__ vec4 operator+(vec4 a, vec4 b) { return vec4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w); }
+__device__ __forceinline__ vec4 operator*(vec4 v, float f) { return vec4(v.x * f, v.y * f, v.z * f, v.w * f); }
 __device__ __forceinline__ uvec2 operator<<(uvec2 v, uint count) { return uvec2(v.x << count, v.y << count); }
 
 #define gl_LocalInvocationID uvec3(threadIdx.x, threadIdx.y, threadIdx.z)
@@ -49,3 +61,10 @@ __device__ __forceinline__ uint atomicMax(uint& into, uint value) { return ::ato
 
 __device__ __forceinline__ void barrier() { __syncthreads(); }
 __device__ __forceinline__ void memoryBarrierBuffer() { __threadfence(); }
+
+// A sampler2D is a texture object: four bytes a texel, read as 0..1 at normalised coordinates.
+__device__ __forceinline__ vec4 textureLod(cudaTextureObject_t image, vec2 at, float lod)
+{
+    const float4 texel = tex2DLod<float4>(image, at.x, at.y, lod);
+    return vec4(texel.x, texel.y, texel.z, texel.w);
+}

@@ -62,7 +62,7 @@ struct PyramidTextureParams // texels of one level of one 8-bit image as words o
     uint level;
     uint level_element;     // ELEMENT_U16 or ELEMENT_F32, of levels 1..
     uint channels;
-    uint width;             // of the level, px
+    uint width;             // of a row, px: the level's or more
     uint first;             // texel, row by row, that becomes the first word
     uint count;
     uint pad0;

@@ -9,7 +9,7 @@ SHARED_BEGIN
 #define DTYPE_F16 1u
 #define DTYPE_BF16 2u
 
-struct SampleParams         // 24 words
+struct SampleParams         // 28 words
 {
     uint first_token;       // this dispatch writes tokens [first_token, first_token + token_count)
     uint token_count;
@@ -34,21 +34,31 @@ struct SampleParams         // 24 words
     float bias2;
     float bias3;
     float quantise;         // to an index of the encode table: 65535 / largest value
+    uint first_slot;        // the rest is sample_fast's: where in the bound output this dispatch begins, tokens
+    float per_width;        // 1 / (width of the texture, px in 1/65536)
+    float per_height;
     uint pad0;
+    uint pad1;
 };
 
-// The level a token is read from. A footprint whose sides are powers of two, on the grid of the shorter one, is
-// whole texels of that level: one, or a row of them. Any other takes the coarsest level that still puts `taps`
-// texels under the shorter edge.
-SHARED_FUNCTION uint sample_level(int x, int y, uint w, uint h, uint cell, uint taps, uint level_max)
+// A footprint whose sides are powers of two, on the grid of the shorter one, is whole texels of that one's level: one,
+// or a row of them.
+SHARED_FUNCTION bool sample_whole(int x, int y, uint w, uint h, uint cell)
 {
     uint step_x = w / cell;
     uint step_y = h / cell;
     uint step = min(step_x, step_y);
     uint longer = max(step_x, step_y);
-    if (step >= FIXED_ONE && (step & (step - 1u)) == 0u && (longer & (longer - 1u)) == 0u && step_x * cell == w &&
-        step_y * cell == h && ((uint(x) | uint(y)) & (step - 1u)) == 0u)
-        return min(uint(find_msb(step)) - FIXED_BITS, level_max);
+    return step >= FIXED_ONE && (step & (step - 1u)) == 0u && (longer & (longer - 1u)) == 0u && step_x * cell == w &&
+           step_y * cell == h && ((uint(x) | uint(y)) & (step - 1u)) == 0u;
+}
+
+// The level a token is read from: that of its whole texels, else the coarsest that still puts `taps` texels under the
+// shorter edge.
+SHARED_FUNCTION uint sample_level(int x, int y, uint w, uint h, uint cell, uint taps, uint level_max)
+{
+    uint step = min(w / cell, h / cell);
+    if (sample_whole(x, y, w, h, cell)) return min(uint(find_msb(step)) - FIXED_BITS, level_max);
     uint ratio = step / taps;
     return ratio == 0u ? 0u : min(uint(find_msb(ratio)), level_max);
 }
@@ -80,7 +90,7 @@ SHARED_FUNCTION uint sample_cover(int low, uint width, uint level, int index)
 }
 
 #ifdef __cplusplus
-static_assert(sizeof(SampleParams) == 96);
+static_assert(sizeof(SampleParams) == 112);
 #endif
 
 SHARED_END

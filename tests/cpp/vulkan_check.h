@@ -101,6 +101,7 @@ struct Spec {
     RateSpec rate;
     LayoutSpec layout;
     SampleSpec sample;
+    bool exact = true;
 };
 
 // Everything a run made, as the host reads it.
@@ -162,8 +163,11 @@ inline Made run(Backend& backend, const std::vector<ImageView>& views, const Spe
     const LayoutPlan rows = plan_layout(sizes, spec.layout, rated ? &shape : nullptr);
     const Layout layout = backend.layout(*record, rows, rated ? &rates : nullptr);
     Patches patches;
-    if (spec.pyramid.edge == Edge::aligned)
-        patches = backend.sample(*record, pyramid, layout, plan_sample(pyramid, layout, spec.sample));
+    if (spec.pyramid.edge == Edge::aligned) {
+        SamplePlan plan = plan_sample(pyramid, layout, spec.sample);
+        if (!spec.exact) plan.fast_levels = fast_levels(pyramid, layout, plan, backend.caps().filter_side);
+        patches = backend.sample(*record, pyramid, layout, plan);
+    }
     const Ref<Block> levels = backend.tensor(*record, pyramid.levels);
     const Ref<Block> cells = backend.tensor(*record, relevance.cells);
     const Ref<Block> codes = backend.tensor(*record, rates.codes);

@@ -28,13 +28,19 @@ const Picture& picture()
     return made;
 }
 
-// From nothing to bytes, and a second call that reuses what the first left.
+// From nothing to bytes, and a second call that reuses what the first left; and the same by hardware filters.
 Made canonical()
 {
     const Ref<Backend> backend = make_vulkan_backend("", 0);
-    const Made first = run(*backend, {picture().view}, small_spec());
+    Made first = run(*backend, {picture().view}, small_spec());
     const Made second = run(*backend, {picture().view}, small_spec());
     check(first == second, "the second run equals the first");
+    Spec fast = small_spec();
+    fast.exact = false;
+    const Made filtered = run(*backend, {picture().view}, fast);
+    check(filtered == run(*backend, {picture().view}, fast), "the second run by filters equals the first");
+    check(filtered.levels == first.levels && filtered.patches != first.patches, "filters make patches alone");
+    first.patches.insert(first.patches.end(), filtered.patches.begin(), filtered.patches.end());
     return first;
 }
 

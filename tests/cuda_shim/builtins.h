@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "tests/cuda_shim/texture.h"
+
 #define __device__
 #define __global__
 #define __grid_constant__
@@ -70,6 +72,19 @@ inline unsigned __brev(unsigned bits)
     unsigned result = 0;
     for (int i = 0; i < 32; ++i) result |= (bits >> i & 1u) << (31 - i);
     return result;
+}
+
+using cudaTextureObject_t = unsigned long long;
+struct float4 {
+    float x, y, z, w;
+};
+template <class T>
+T tex2DLod(cudaTextureObject_t texture, float u, float v, float lod)
+{
+    float sum[4] = {};
+    const auto* levels = reinterpret_cast<const foveate::shim::Texture*>(std::uintptr_t(texture));
+    foveate::shim::read_texture(*levels, u, v, lod, sum);
+    return {sum[0], sum[1], sum[2], sum[3]};
 }
 
 inline int min(int a, int b) { return b < a ? b : a; }

@@ -20,7 +20,7 @@ ALIGNMENT = 256         # bytes: no driver may ask for more of a binding's offse
 PARAMS = 15             # the uniform block of shaders/shared/api.h
 WAIT_NS = _core.limits()["wait_ns"]
 NONE = {"backend": "opengl", "device": "no device", "uuid": "", "driver": "", "software": False, "in_place": False,
-        "shares": False, "sync": "host", "profiling": [], "usable": False, "reasons": [],
+        "shares": False, "sync": "host", "profiling": [], "usable": False, "reasons": [], "filter_side": 0,
         "shading_rate": {"usable": False, "reasons": ["no rasteriser"], "rates": [], "tile": [], "strict": False,
                          "combiners": False}}
 SOFTWARE = ("llvmpipe", "softpipe", "SwiftShader")
