@@ -139,7 +139,7 @@ def test_a_device_that_hangs(monkeypatch, cpu):
     alone = opengl.executor()
     monkeypatch.setattr(device.fence, "_client_wait", hung)
     with pytest.raises(TimeoutError, match=r"^no end within 30000 ms$"):
-        alone.run([(1, 64)], [], [("upload", 1, memoryview(bytes(64))), ("read", 1, memoryview(memory))])
+        alone.run([(1, 64, [])], [], [("upload", 1, memoryview(bytes(64))), ("read", 1, memoryview(memory))])
     assert memory == b"x" * 64      # not begun: it would not come back
     text = r"^Engine: opengl: got no end within 30000 ms, expected an end in time\. Make a new Engine\.$"
     for turn in range(2, 5):
@@ -187,6 +187,21 @@ def test_libraries_of_egl(monkeypatch):
         egl._library.__wrapped__()
     with pytest.raises(UnsupportedError, match=r"^gl: EGL: got no eglNothing, expected a driver with it\. Inst"):
         egl.function("eglNothing", None)
+
+
+def test_a_texture_that_fails_is_an_error(monkeypatch):
+    image, options = random_image(6, 64, 64), {"layout": "grid", "budget": 9}
+    with foveate.Engine("opengl", exact=False) as engine:
+        expected = engine.tokens(image, **options).numpy().tobytes()
+
+        def fail(*_):
+            raise moderngl.Error("out of memory")
+
+        monkeypatch.setattr(opengl.Executor, "_texture", fail)
+        with pytest.raises(DeviceError, match=r"^Engine: opengl: got out of memory, expected a device that answers"):
+            engine.tokens(image, **options)
+        monkeypatch.undo()
+        assert engine.tokens(image, **options).numpy().tobytes() == expected
 
 
 def test_an_engine_ends_inside_of_anything(cpu):

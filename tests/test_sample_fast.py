@@ -15,7 +15,7 @@ from oracle import layout_polar as polar_of
 from oracle import sample_fast as truth
 from tolerance import assert_close, assert_same, numpy_of
 
-FILTERS = [name for name in conftest.BACKENDS if name in ("lavapipe", "swiftshader")]
+FILTERS = [name for name in conftest.BACKENDS if name in ("lavapipe", "swiftshader", "opengl")]
 DRIVERS = [name for name in FILTERS if name in conftest.DEVICES]
 RAW = {"mean": (0, 0, 0), "std": (1, 1, 1)}
 GRAY = {"mean": (0,), "std": (1,)}
@@ -275,7 +275,8 @@ def test_over_the_budget(name):
         with pytest.raises(MemoryBudgetError):
             engine.tokens(random_image(16, 1500, 1500), layout="grid", budget=20, patch=8)
         assert engine.tokens(random_image(15, 300, 300), layout="grid", budget=20, patch=8).patches.shape[1] == 20
-        assert engine.stats["memory_peak"] <= 12 << 20
+        lists = name not in DRIVERS     # which count the host's memory apart from the device's
+        assert engine.stats["memory_peak"] <= (24 if lists else 12) << 20
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A backend whose lists are run by a Python object, one of foveate.backends:
-//   caps      {"backend", "device", "uuid", "driver": text, "software": bool}
+//   caps      {"backend", "device", "uuid", "driver": text, "software": bool, "filter_side": px}
 //   limits    {"range", "alignment": bytes, "groups": (x, y, z)}
 //   run(made, dropped, steps)   raises TimeoutError where the device does not end its work
-//     made    [(buffer, bytes)], dropped [buffer]
-//     steps   ("upload" | "read", buffer, memoryview), or
+//     made    [(buffer, bytes, [])], or [(texture, bytes, [(width, height, offset in its rows) of each level])]
+//     dropped [buffer or texture]
+//     steps   ("upload" | "read", buffer, memoryview), ("texture", texture, buffer, offset of the rows in it), or
 //             ("dispatch", shader, windows, params, [(binding, buffer, offset, size)], (x, y, z))
 //   pipelines_created   a number
 #include "bindings.h"
@@ -23,8 +24,19 @@ nb::object memory(const compute::Step& step)
     return nb::steal(PyMemoryView_FromMemory(reinterpret_cast<char*>(step.host), Py_ssize_t(step.size), flags));
 }
 
+nb::tuple tuple_of(const compute::List::Made& made)
+{
+    const compute::TextureShape& shape = made.shape;
+    nb::list levels;
+    for (std::uint32_t level = 0; level < shape.levels; ++level)
+        levels.append(nb::make_tuple(shape.width_at(level), shape.height_at(level), shape.offset(level)));
+    return nb::make_tuple(made.buffer, made.size, levels);
+}
+
 nb::tuple tuple_of(const compute::Step& step)
 {
+    if (step.kind == compute::Step::Kind::texture)
+        return nb::make_tuple("texture", step.buffer, step.from, step.from_offset);
     if (step.kind != compute::Step::Kind::dispatch)
         return nb::make_tuple(step.kind == compute::Step::Kind::read ? "read" : "upload", step.buffer, memory(step));
     nb::list parts;
@@ -45,6 +57,7 @@ public:
         caps_.uuid = text(caps, "uuid");
         caps_.driver = text(caps, "driver");
         caps_.software = nb::cast<bool>(caps["software"]);
+        caps_.filter_side = nb::cast<std::uint32_t>(caps["filter_side"]);
         limits_.range = nb::cast<std::uint64_t>(limits["range"]);
         limits_.alignment = nb::cast<std::uint64_t>(limits["alignment"]);
         for (int axis = 0; axis < 3; ++axis)
@@ -79,7 +92,7 @@ public:
         bool late = false;
         try {
             nb::list made, dropped, steps;
-            for (const auto& one : list.made) made.append(nb::make_tuple(one.buffer, one.size));
+            for (const compute::List::Made& one : list.made) made.append(tuple_of(one));
             for (std::uint64_t buffer : list.dropped) dropped.append(buffer);
             for (const compute::Step& step : list.steps) steps.append(tuple_of(step));
             object_.attr("run")(made, dropped, steps);

@@ -56,6 +56,7 @@ def _described(context, index):
     if blocks < BINDINGS:
         reasons.append(f"{blocks} storage blocks in a shader, needs {BINDINGS}")
     return NONE | {"device": renderer, "uuid": found[0], "driver": context.info["GL_VERSION"],
+                   "filter_side": context.info["GL_MAX_TEXTURE_SIZE"],
                    "software": software, "usable": not reasons, "reasons": reasons}
 
 
@@ -196,7 +197,7 @@ class Executor:
         self.caps, info = self._device.caps, self._device.context.info
         self.limits = {"range": info["GL_MAX_SHADER_STORAGE_BLOCK_SIZE"], "alignment": ALIGNMENT,
                        "groups": tuple(info["GL_MAX_COMPUTE_WORK_GROUP_COUNT"])}
-        self._sizes, self._buffers, self._params, self._dropped = {}, {}, {}, []
+        self._made, self._held, self._params, self._dropped = {}, {}, {}, []
 
     def run(self, made, dropped, steps):
         """One list; returns when all of it is done."""
@@ -212,16 +213,16 @@ class Executor:
 
     def _run(self, made, dropped, steps):
         context = self._device.context
-        self._sizes.update(made)
+        self._made.update((number, (size, levels)) for number, size, levels in made)
         self._dropped += dropped
         if self._device.fence.pending:
             self._device.settle()       # of a run that was given up
         _ = context.error               # clears what came before
         while self._dropped:
             number = self._dropped.pop()
-            del self._sizes[number]
-            if number in self._buffers:
-                self._buffers.pop(number).release()
+            del self._made[number]
+            if number in self._held:
+                self._held.pop(number).release()
         for kind, *step in steps:
             getattr(self, "_" + kind)(context, *step)
         self._device.settle()
@@ -236,13 +237,28 @@ class Executor:
         except TimeoutError:
             _lost.append(self._device)
             return
-        for held in (*self._buffers.values(), *self._params.values()):
+        for held in (*self._held.values(), *self._params.values()):
             held.release()
 
     def _buffer(self, context, number):
-        if number not in self._buffers:
-            self._buffers[number] = context.buffer(reserve=self._sizes[number])
-        return self._buffers[number]
+        if number not in self._held:
+            self._held[number] = context.buffer(reserve=self._made[number][0])
+        return self._held[number]
+
+    def _texture(self, context, number, rows, offset):
+        """Fills every level from rows in a buffer, on the device."""
+        levels = self._made[number][1]
+        if number not in self._held:
+            texture = self._held[number] = context.texture(levels[0][:2], 4)
+            texture.build_mipmaps(0, len(levels) - 1)
+            texture.filter = context.LINEAR_MIPMAP_LINEAR, context.LINEAR
+            texture.repeat_x = texture.repeat_y = False
+        context.memory_barrier()
+        level_rows = context.buffer(reserve=4 * levels[0][0] * levels[0][1])    # a texture is written from its start
+        for level, (width, height, at) in enumerate(levels):
+            context.copy_buffer(level_rows, self._buffer(context, rows), 4 * width * height, read_offset=offset + at)
+            self._held[number].write(level_rows, level=level)
+        level_rows.release()
 
     def _upload(self, context, number, memory):
         self._buffer(context, number).write(memory)
@@ -254,7 +270,10 @@ class Executor:
 
     def _dispatch(self, context, shader, windows, params, parts, groups):
         for binding, number, offset, size in parts:
-            self._buffer(context, number).bind_to_storage_buffer(binding, offset, size)
+            if self._made[number][1]:
+                self._held[number].use(binding)
+            else:
+                self._buffer(context, number).bind_to_storage_buffer(binding, offset, size)
         if params:
             if len(params) not in self._params:
                 self._params[len(params)] = context.buffer(reserve=(len(params) + 15) // 16 * 16, dynamic=True)
