@@ -123,7 +123,7 @@ def stub_library(tmp_path_factory):
     """A CUDA driver over the host's memory."""
     from child import compiled
 
-    sources = [f"tests/stub_cuda/{name}.cpp" for name in ("stub", "work", "graphics")]
+    sources = [f"tests/stub_cuda/{name}.cpp" for name in ("stub", "texture", "work", "graphics")]
     return compiled(tmp_path_factory.mktemp("stub"), "libcuda_stub.so", sources, "-shared", "-fPIC", "-fno-gnu-unique")
 
 

@@ -89,6 +89,46 @@ def test_every_call_fails_in_turn(stub, expected):
     assert failed > 50
 
 
+KINDS = (b"contexts", b"streams", b"events", b"allocations", b"modules", b"mipmaps", b"textures")
+
+
+def test_filters_are_texture_objects(stub):
+    before = [stub.stub_alive(kind) for kind in KINDS]
+    with foveate.Engine("cuda", exact=False) as engine:
+        for _ in range(3):
+            engine.tokens([IMAGE, IMAGE[:50]], layout="rings", gaze=(0.3, 0.6))
+            made = calls(stub)
+        assert (stub.stub_alive(b"mipmaps"), stub.stub_alive(b"textures")) == (before[5] + 2, before[6] + 2)
+    # those of the first call serve the next: all of it is on the device, one launch an image samples
+    assert not {"cuMemAlloc", "cuMipmappedArrayCreate", "cuTexObjectCreate"} & set(made)
+    assert made.count("cuMemcpyDtoHAsync") == 2 and made.count("cuMemcpy2DAsync") == 2 * 5
+    assert [stub.stub_alive(kind) for kind in KINDS] == before
+
+
+def test_every_call_for_textures_fails_in_turn(stub):
+    options = {"layout": "grid", "budget": 20}
+    with foveate.Engine("cuda", exact=False) as engine:
+        expected = engine.tokens(IMAGE, **options).numpy().tobytes()
+    before = [stub.stub_alive(kind) for kind in KINDS]
+    for result, message in ((2, "CUDA_ERROR_OUT_OF_MEMORY"), (999, "CUDA_ERROR_999")):
+        failed = k = 0
+        while True:
+            k += 1
+            with foveate.Engine("cuda", exact=False) as engine:
+                stub.stub_fail(k, result)
+                try:
+                    assert engine.tokens(IMAGE, **options).numpy().tobytes() == expected
+                except Error as error:
+                    assert message in str(error)
+                    failed += 1
+                made = stub.stub_fail(0, 0)
+                assert engine.tokens(IMAGE, **options).numpy().tobytes() == expected
+            assert [stub.stub_alive(kind) for kind in KINDS] == before
+            if made < k:
+                break
+        assert failed > 30
+
+
 def test_kernels_are_kept_on_disk(stub, tmp_path, monkeypatch, expected):
     monkeypatch.setenv("FOVEATE_CACHE_DIR", str(tmp_path))
     compiled = []

@@ -10,6 +10,7 @@ namespace foveate::vulkan {
 namespace {
 
 constexpr std::uint64_t KEEP = 256ull << 20;    // bytes kept for the next call, at most an eighth of the budget
+constexpr std::size_t KEEP_COUNT = 256;         // and images: drivers bound how many allocations there are
 constexpr VkFormat FORMAT = VK_FORMAT_R8G8B8A8_UNORM;   // every device filters it
 
 VkImageSubresourceRange all_levels() { return {VK_IMAGE_ASPECT_COLOR_BIT, 0, VK_REMAINING_MIP_LEVELS, 0, 1}; }
@@ -119,14 +120,14 @@ void Mipmaps::give_back(std::list<Mipmap::Made> made)
     trim(std::min(KEEP, device_->memory.budget() / 8));
 }
 
-// The longest unused first, until so many bytes are left.
+// The longest unused first, until so many bytes are left at most.
 bool Mipmaps::trim(std::uint64_t size_max)
 {
     std::list<Mipmap::Made> gone;
     std::uint64_t size = 0;
     {
         const std::lock_guard lock(mutex_);
-        while (free_size_ > size_max) {
+        while (free_size_ > size_max || free_.size() > KEEP_COUNT) {
             free_size_ -= free_.front().size;
             size += free_.front().size;
             gone.splice(gone.end(), free_, free_.begin());

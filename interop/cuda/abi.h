@@ -55,7 +55,13 @@ enum Numbers : unsigned {
     ATTRIBUTE_COMPUTE_MAJOR = 75,
     ATTRIBUTE_COMPUTE_MINOR = 76,
     ATTRIBUTE_TIMELINE_SEMAPHORE = 114,  // of a device: it waits for timeline semaphores of others
+    ATTRIBUTE_MIPMAPPED_WIDTH = 73,      // px of a texture with levels
+    ATTRIBUTE_MIPMAPPED_HEIGHT = 74,
     POINTER_DEVICE_ORDINAL = 9,
+    RESOURCE_MIPMAP = 1,
+    ADDRESS_CLAMP = 1,
+    FILTER_LINEAR = 1,
+    TEXTURE_NORMALISED = 2,              // flag: coordinates are 0..1
     MEMORY_OPAQUE_FD = 1,
     MEMORY_DEDICATED = 1,                // flag: the memory was allocated for one resource alone
     SEMAPHORE_OPAQUE_FD = 1,             // a binary one: a wait uses up a signal

@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace foveate::cuda {
 
 std::string hex(const Uuid& uuid)
@@ -43,6 +45,7 @@ std::vector<Device> devices(const Driver& driver)
             return driver.DeviceGetAttribute(&value, which, handle) == SUCCESS ? value : 0;
         };
         device.compute = 10 * attribute(ATTRIBUTE_COMPUTE_MAJOR) + attribute(ATTRIBUTE_COMPUTE_MINOR);
+        device.filter_side = std::min(attribute(ATTRIBUTE_MIPMAPPED_WIDTH), attribute(ATTRIBUTE_MIPMAPPED_HEIGHT));
         device.timelines = attribute(ATTRIBUTE_TIMELINE_SEMAPHORE) != 0;
         found.push_back(std::move(device));
     }

@@ -19,6 +19,7 @@ struct Device {
     std::string uuid;                   // 32 hex digits, as Vulkan's
     std::string instance_uuid;          // of a part of a GPU, where it is shared out; else the same
     int compute = 0;                    // 90: compute capability 9.0
+    int filter_side = 0;                // px a side of the largest texture with levels
     bool timelines = false;             // it waits for timeline semaphores of others
 };
 

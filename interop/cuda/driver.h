@@ -49,6 +49,9 @@ namespace foveate::cuda {
       (Address * address, ExternalMemory memory, const MemoryBufferDesc* desc))                                       \
     X(ExternalMemoryGetMappedMipmappedArray, cuExternalMemoryGetMappedMipmappedArray,                                 \
       (MipmapHandle * mipmap, ExternalMemory memory, const MemoryMipmapDesc* desc))                                   \
+    X(MipmappedArrayCreate, cuMipmappedArrayCreate,                                                                   \
+      (MipmapHandle * mipmap, const Array3dDesc* desc, unsigned levels))                                              \
+    X(Memcpy2DAsync, cuMemcpy2DAsync_v2, (const Copy2dDesc* copy, Stream stream))                                     \
     X(MipmappedArrayGetLevel, cuMipmappedArrayGetLevel, (ArrayHandle * array, MipmapHandle mipmap, unsigned level))   \
     X(MipmappedArrayDestroy, cuMipmappedArrayDestroy, (MipmapHandle mipmap))                                          \
     X(ImportExternalSemaphore, cuImportExternalSemaphore,                                                             \
@@ -85,8 +88,7 @@ namespace foveate::cuda {
       (ArrayHandle * array, GraphicsResource resource, unsigned index, unsigned level))                               \
     X(GLGetDevices, cuGLGetDevices_v2,                                                                                \
       (unsigned* count, DeviceHandle* devices, unsigned room, unsigned which))                                        \
-    X(ArrayGetDescriptor, cuArrayGetDescriptor_v2, (ArrayDesc * desc, ArrayHandle array))                             \
-    X(Memcpy2DAsync, cuMemcpy2DAsync_v2, (const Copy2dDesc* desc, Stream stream))
+    X(ArrayGetDescriptor, cuArrayGetDescriptor_v2, (ArrayDesc * desc, ArrayHandle array))
 
 struct Driver {
     std::string name;                   // of the library

@@ -5,10 +5,12 @@
 #include <atomic>
 #include <cctype>
 #include <map>
+#include <memory>
 #include <string_view>
 
 #include "engine/error.h"
 #include "engine/limits.h"
+#include "interop/cuda/texture.h"
 #include "interop/cuda/users.h"
 
 namespace foveate::cuda {
@@ -25,7 +27,8 @@ std::string version_of(const Driver& driver)
 Candidate candidate_of(const Driver& driver, const Device& device)
 {
     Candidate candidate{.backend = "cuda", .device = device.name, .uuid = device.instance_uuid,
-                        .driver = version_of(driver), .usable = device.compute >= LEAST_COMPUTE, .reasons = {}};
+                        .driver = version_of(driver), .usable = device.compute >= LEAST_COMPUTE, .reasons = {},
+                        .filter_side = std::uint32_t(device.filter_side)};
     if (!candidate.usable)
         candidate.reasons.push_back("compute capability " + std::to_string(device.compute / 10) + "." +
                                     std::to_string(device.compute % 10) + ", needs 7.5");
@@ -70,6 +73,7 @@ public:
         caps_.uuid = device_.instance_uuid;
         caps_.driver = version_of(driver_);
         caps_.software = false;
+        caps_.filter_side = std::uint32_t(device_.filter_side);
         // Pointers have no windows; the kernels count words and items in 32 bits.
         limits_.range = ~std::uint32_t(0);
         limits_.alignment = 16;
@@ -87,8 +91,10 @@ public:
         if (current.result() != SUCCESS) return;
         // What a hung device still works on cannot be freed, and waiting for ever is worse than leaking it.
         if (!idle_ && wait_for(driver_, done_, limits::WAIT_NS) != SUCCESS) return;
-        for (const auto& [number, buffer] : buffers_)
+        for (const auto& [number, buffer] : buffers_) {
+            if (buffer.texture) buffer.texture->release();
             if (buffer.address) driver_.MemFree(buffer.address);
+        }
         for (const auto& [name, kernel] : kernels_) driver_.ModuleUnload(kernel.module);
         driver_.EventDestroy(done_);
         driver_.StreamDestroy(stream_);
@@ -106,7 +112,10 @@ public:
     void lose(std::uint64_t number) override { buffers_.erase(number); }
     void run(const compute::List& list) override
     {
-        for (const auto& made : list.made) buffers_[made.buffer].size = made.size;
+        for (const auto& made : list.made) {
+            buffers_[made.buffer].size = made.size;
+            buffers_[made.buffer].shape = made.shape;
+        }
         const Current current(*context_);
         settle("wait for the run before");
         for (std::uint64_t number : list.dropped) drop(number);
@@ -128,6 +137,8 @@ private:
     struct Buffer {
         std::uint64_t size = 0;
         Address address = 0;            // 0: no step has used it yet
+        compute::TextureShape shape;    // levels = 0: a buffer
+        std::unique_ptr<Texture> texture;
     };
     struct Kernel {
         ModuleHandle module = nullptr;
@@ -150,7 +161,9 @@ private:
         const auto found = buffers_.find(number);
         if (found == buffers_.end()) return;
         const Address address = found->second.address;
+        const std::unique_ptr<Texture> texture = std::move(found->second.texture);
         buffers_.erase(found);
+        if (texture) check(driver_, texture->release(), "free a texture");
         if (address) check(driver_, driver_.MemFree(address), "free memory");
     }
 
@@ -176,8 +189,17 @@ private:
             check(driver_, driver_.MemcpyDtoDAsync(to, from, step.size, stream_), "copy an image");
             return;
         }
-        std::vector<Address> addresses;
-        for (const compute::Part& part : step.parts) addresses.push_back(place(part.buffer) + part.offset);
+        if (step.kind == compute::Step::Kind::texture) {
+            Buffer& made = buffers_.at(step.buffer);
+            if (!made.texture) made.texture = std::make_unique<Texture>(driver_, made.shape);
+            made.texture->fill(place(step.from) + step.from_offset, stream_);
+            return;
+        }
+        std::vector<Address> addresses;     // and textures, which are as wide
+        for (const compute::Part& part : step.parts) {
+            const std::unique_ptr<Texture>& texture = buffers_.at(part.buffer).texture;
+            addresses.push_back(texture ? texture->handle() : place(part.buffer) + part.offset);
+        }
         std::vector<void*> arguments;
         for (Address& one : addresses) arguments.push_back(&one);
         std::vector<std::byte> params = step.params;

@@ -192,6 +192,7 @@ Result cuMemcpy2DAsync_v2(const Copy2dDesc* desc, Stream stream)
 {
     ENTER("cuMemcpy2DAsync", field("width", desc->row_size), field("rows", desc->rows), field("stream", stream));
     const Copy2dDesc copy = *desc;
+    if (copy.from.type == MEMORY_DEVICE && copy.to.type == MEMORY_ARRAY) return fill_level(copy, stream);
     if (copy.from.type != MEMORY_ARRAY || copy.to.type != MEMORY_DEVICE) return NOT_SUPPORTED;
     const auto* graphics = reinterpret_cast<const Graphics*>(copy.from.array);
     return enqueue(stream, [copy, graphics] {

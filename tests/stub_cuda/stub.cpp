@@ -140,7 +140,9 @@ Result cuDeviceGetAttribute(int* value, unsigned attribute, DeviceHandle device)
 {
     ENTER("cuDeviceGetAttribute");
     const bool timelines = units().at(std::size_t(device - 100)).timelines;
-    *value = attribute == ATTRIBUTE_COMPUTE_MAJOR ? 9 : attribute == ATTRIBUTE_TIMELINE_SEMAPHORE ? timelines : 0;
+    const bool side = attribute == ATTRIBUTE_MIPMAPPED_WIDTH || attribute == ATTRIBUTE_MIPMAPPED_HEIGHT;
+    *value = side ? 32768 : attribute == ATTRIBUTE_COMPUTE_MAJOR ? 9 : 0;
+    if (attribute == ATTRIBUTE_TIMELINE_SEMAPHORE) *value = timelines;
     return SUCCESS;
 }
 Result cuDevicePrimaryCtxRetain(ContextHandle* context, DeviceHandle device)

@@ -28,7 +28,7 @@ void stub_lie(int lie);
 // External semaphores are never signalled from outside.
 void stub_mute(int mute);
 // How many there are now of: contexts, streams, events, memories, mappings, semaphores, allocations, modules,
-// graphics (objects of OpenGL's) and maps (of such). One that was misused (freed twice, or in the wrong order) counts
-// 1000.
+// mipmaps, textures, graphics (objects of OpenGL's) and maps (of such). One that was misused (freed twice, or in the
+// wrong order) counts 1000.
 std::int64_t stub_alive(const char* what);
 }

@@ -171,17 +171,6 @@ Result cuExternalMemoryGetMappedMipmappedArray(MipmapHandle*, ExternalMemory, co
     ENTER("cuExternalMemoryGetMappedMipmappedArray");
     return NOT_SUPPORTED;
 }
-Result cuMipmappedArrayGetLevel(ArrayHandle*, MipmapHandle, unsigned)
-{
-    ENTER("cuMipmappedArrayGetLevel");
-    return NOT_SUPPORTED;
-}
-Result cuMipmappedArrayDestroy(MipmapHandle)
-{
-    ENTER("cuMipmappedArrayDestroy");
-    return NOT_SUPPORTED;
-}
-
 Result cuImportExternalSemaphore(ExternalSemaphore* handle, const SemaphoreHandleDesc* desc)
 {
     ENTER("cuImportExternalSemaphore", field("type", desc->type), field("flags", desc->flags));
@@ -265,11 +254,4 @@ Result cuLaunchKernel(FunctionHandle function, unsigned x, unsigned y, unsigned 
     const unsigned grid[3] = {x, y, z};
     return run(name.c_str(), grid, arguments) == 0 ? SUCCESS : INVALID_VALUE;
 }
-Result cuTexObjectCreate(TextureHandle*, const ResourceDesc*, const TextureDesc*, const ResourceViewDesc*)
-{
-    ENTER("cuTexObjectCreate");
-    return NOT_SUPPORTED;
-}
-Result cuTexObjectDestroy(TextureHandle) { ENTER("cuTexObjectDestroy"); return NOT_SUPPORTED; }
-
 }

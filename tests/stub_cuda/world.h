@@ -129,6 +129,9 @@ inline Result enqueue(Stream stream, Work work)
     return SUCCESS;
 }
 
+// Rows of the device into one level of a mipmapped array.
+Result fill_level(const Copy2dDesc& copy, Stream stream);
+
 }  // namespace stub
 
 #define ENTER(name, ...)                       \
