@@ -14,7 +14,14 @@ import foveate
 import numpy as np
 import pytest
 from child import TREE
-from foveate import gpu_check, gpu_check_drivers, gpu_check_report, gpu_check_sections, gpu_check_speed
+from foveate import (
+    gpu_check,
+    gpu_check_drivers,
+    gpu_check_filters,
+    gpu_check_report,
+    gpu_check_sections,
+    gpu_check_speed,
+)
 from foveate.error import UnsupportedError
 
 DRIVERS = [name for name in conftest.BACKENDS if name in conftest.DEVICES][:1]
@@ -43,7 +50,7 @@ def test_report(ordered):
     assert status == 0 and "gpu-check: parity and interop as they should be" in said
     sections = {entry["section"]: entry for entry in report["sections"]}
     assert list(sections) == [name for name, _ in gpu_check.SECTIONS]
-    assert [sections[name]["state"] for name in ("parity", "copies", "stages", "speed")] == ["ok"] * 4
+    assert [sections[name]["state"] for name in ("parity", "filters", "copies", "stages", "speed")] == ["ok"] * 5
     assert sections["vrs"]["state"] in ("ok", "none") and sections["interop"]["state"] in ("ok", "none")
     rows = sections["parity"]["rows"]
     assert len(rows) == 2 * len(gpu_check_sections.CASES) and all(row["got"] == row["cpu"] for row in rows)
@@ -101,6 +108,17 @@ def test_what_is_checked():
 # Sections that end otherwise than they should
 
 ORDER = {"section": "parity", "backend": "cpu", "device": None, "seconds": 1.0, "quick": True, "plant": False}
+
+
+def test_filters_that_are_off(cpu, make_engine):
+    class Zeros:
+        def tokens(self, *args, **options):
+            return SimpleNamespace(numpy=lambda: 0 * cpu.tokens(*args, **options).numpy())
+
+    assert gpu_check_filters.filters(cpu, cpu, quick=True)["note"] == "no filters"
+    with make_engine(DRIVERS[0], exact=False) as engine:
+        found = gpu_check_filters.filters(engine, Zeros(), seconds=0.0, quick=True)
+    assert found["state"] == "fail" and "rings, smooth" in found["note"]
 
 
 def test_a_section_that_fails():

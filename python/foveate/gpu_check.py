@@ -24,7 +24,8 @@ from .gpu_check_report import markdown, remark
 BUDGET = 420.0                  # seconds for everything
 BACKENDS = ("vulkan", "opengl", "cuda")
 # (section, seconds for all backends), in order: what may be left out for want of time comes last
-SECTIONS = (("parity", 75.0), ("interop", 75.0), ("vrs", 20.0), ("copies", 30.0), ("stages", 30.0), ("speed", 170.0))
+SECTIONS = (("parity", 75.0), ("interop", 75.0), ("filters", 20.0), ("vrs", 20.0), ("copies", 30.0), ("stages", 30.0),
+            ("speed", 150.0))
 QUICK = 0.1                     # of those seconds
 GRACE = 15.0                    # seconds over them until a section is stopped
 MUST = ("parity", "interop")    # whose failure is the command's
@@ -49,13 +50,16 @@ def arguments_of(arguments):
 def run_section(order):
     from . import gpu_check_sections as sections
     from .engine import Engine
+    from .gpu_check_filters import filters
     from .gpu_check_speed import speed
 
-    call = speed if order["section"] == "speed" else getattr(sections, order["section"])
+    call = {"speed": speed, "filters": filters}.get(order["section"]) or getattr(sections, order["section"])
     options = {"seconds": order["seconds"], "quick": order["quick"]}
     if order["section"] == "parity":
         options["plant"] = order["plant"]
     more = {}
+    if order["section"] == "filters":
+        more["exact"] = False
     if order["section"] == "copies":
         more["trace"] = True
     if order["section"] == "interop" and takes_cuda(Engine) and order["backend"] == "vulkan":

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of `foveate.gpu_check`: what was checked, and everything that was measured or went wrong."""
 
-TITLES = {"parity": "Parity with the cpu", "interop": "Hand-offs", "vrs": "Shading rates of the hardware",
-          "copies": "Copies", "stages": "Stages", "speed": "Speed"}
+TITLES = {"parity": "Parity with the cpu", "interop": "Hand-offs", "filters": "Filters of the hardware",
+          "vrs": "Shading rates of the hardware", "copies": "Copies", "stages": "Stages", "speed": "Speed"}
 STATES = {"ok": "ok", "none": "not there", "fail": "FAILED", "error": "FAILED"}
 
 
