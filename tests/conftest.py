@@ -36,9 +36,10 @@ os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")
 
 
 def built(library):
-    """The newest of this name in the build folders, or None."""
+    """The newest of this name in the build folders, or None: not of a sanitizer, whose library Python has not."""
     tree = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return max(glob.glob(f"{tree}/build/*/{library}"), key=os.path.getmtime, default=None)
+    found = (path for path in glob.glob(f"{tree}/build/*/{library}") if path.split("/")[-2] not in ("asan", "tsan"))
+    return max(found, key=os.path.getmtime, default=None)
 
 
 # A CUDA driver over the host's memory, which runs the kernels as they are compiled for the host. Its device is that of
