@@ -10,7 +10,6 @@ namespace foveate::cpu {
 namespace {
 
 constexpr std::uint32_t BAND_LEVELS = 4;       // levels made within one band: 16 image rows to one
-constexpr std::uint32_t STEP_PIXELS = 1 << 17;  // work handed to a thread at once
 
 struct Builder {
     const Image& image;

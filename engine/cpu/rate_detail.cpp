@@ -12,7 +12,7 @@ namespace foveate::cpu {
 
 namespace {
 
-constexpr std::uint32_t ROOM = 64;  // bytes, and units, that whole vectors may touch past a row
+constexpr std::uint32_t VECTOR_ROOM = 64;  // bytes, and units, that whole vectors may touch past a row
 
 // A row of 8-bit luma, its last px repeated up to `padded`.
 void luma_row(const ImageView& view, std::uint32_t y, std::uint32_t padded, const RowKernels& rows,
@@ -214,7 +214,7 @@ public:
         if (slots == 0) return;
         if (cell % 4 || cell > 128) return run_any(slots);
         const std::uint32_t units = padded_w_ / 4;
-        sums_.resize(std::uint64_t(units) * (padded_h_ / 4) + ROOM);
+        sums_.resize(std::uint64_t(units) * (padded_h_ / 4) + VECTOR_ROOM);
         threads_.run(grid_.rows, [&](std::uint32_t row) { add_units(row, std::min(slots, 8u)); });
         if (slots > 8) add_levels({sums_.data(), units, 2}, 8);
         if (slots <= 12) return;
@@ -256,7 +256,7 @@ private:
     // Cells of any size: from the luma itself.
     void run_any(std::uint32_t slots)
     {
-        std::vector<std::uint8_t> luma(std::uint64_t(padded_w_) * padded_h_ + ROOM);
+        std::vector<std::uint8_t> luma(std::uint64_t(padded_w_) * padded_h_ + VECTOR_ROOM);
         threads_.run(padded_h_, [&](std::uint32_t y) {
             luma_row(view_, std::min(y, grid_.height - 1), padded_w_, rows_,
                      luma.data() + std::uint64_t(y) * padded_w_);
@@ -273,8 +273,8 @@ private:
         const std::uint32_t last = row + 1 == grid_.rows ? padded_h_ / 4 : first + in_cell;
         thread_local std::vector<std::uint8_t> luma;
         thread_local std::vector<std::uint32_t> columns, beyond, sums;
-        const std::uint64_t pitch = padded_w_ + ROOM, plane = units + ROOM;
-        if (luma.size() < 4 * pitch + ROOM) luma.resize(4 * pitch + ROOM);
+        const std::uint64_t pitch = padded_w_ + VECTOR_ROOM, plane = units + VECTOR_ROOM;
+        if (luma.size() < 4 * pitch + VECTOR_ROOM) luma.resize(4 * pitch + VECTOR_ROOM);
         columns.assign(8 * plane, 0);
         beyond.resize(8 * plane);       // of units that reach over the lower edge: not needed
         sums.resize(plane);

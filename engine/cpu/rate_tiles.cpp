@@ -10,8 +10,6 @@ namespace foveate::cpu {
 
 namespace {
 
-constexpr std::uint32_t STEP_PIXELS = 1 << 17;  // work handed to a thread at once
-
 std::uint32_t byte_of(std::uint8_t value) { return value; }
 std::uint32_t byte_of(std::uint16_t value) { return value >> 8; }
 std::uint32_t byte_of(float value) { return std::uint32_t(std::clamp(value, 0.0f, 1.0f) * 255.0f + 0.5f); }

@@ -11,7 +11,7 @@ namespace {
 
 using shared::RelevanceImage;
 
-constexpr std::uint32_t STEP_TEXELS = 1 << 16;  // work handed to a thread at once
+constexpr std::uint32_t STEP_LUMA = 1 << 16;  // work handed to a thread at once
 constexpr std::uint32_t STEP_CELLS = 1 << 10;
 
 struct Finder {
@@ -278,11 +278,11 @@ void find_relevance(const Pyramid& pyramid, const RelevancePlan& plan, std::uint
     const std::uint32_t saliency = plan.params.saliency, images = plan.params.image_count;
     const auto cell_rows = [](const RelevanceImage& image) { return image.rows; };
     if (plan.luma_elements) {
-        run(threads, steps_of(plan, STEP_TEXELS, [](const RelevanceImage& image) { return image.level_height; },
+        run(threads, steps_of(plan, STEP_LUMA, [](const RelevanceImage& image) { return image.level_height; },
                               [](const RelevanceImage& image) { return image.level_width; }),
             [&](std::uint32_t image, std::uint32_t y) { finder.make_luma(image, y); });
         finder.stats.resize(std::uint64_t(STAT_COUNT) * plan.params.cell_count);
-        run(threads, steps_of(plan, STEP_TEXELS, cell_rows,
+        run(threads, steps_of(plan, STEP_LUMA, cell_rows,
                               [](const RelevanceImage& image) { return image.level_width * CONTENT_TEXELS; }),
             [&](std::uint32_t image, std::uint32_t row) { finder.measure(plan.images[image], row); });
     }

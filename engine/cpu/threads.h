@@ -14,6 +14,8 @@
 
 namespace foveate::cpu {
 
+inline constexpr std::uint32_t STEP_PIXELS = 1 << 17;  // px that a thread takes at once
+
 class Threads {
 public:
     explicit Threads(std::uint32_t count);  // callers included: 1 means no worker

@@ -99,6 +99,7 @@ std::vector<std::uint32_t> apportion(std::span<const double> weights, std::uint3
 
 // stages/rate_tiles.cpp
 RateTilesPlan plan_rate_tiles(Sizes sizes, const Image* image, const RateTilesSpec& spec);
+void check_rate_code(const char* what, std::uint32_t code);  // of hardware: at most 4 px a side
 
 // stages/sample.cpp
 SamplePlan plan_sample(const Pyramid& pyramid, const Layout& layout, const SampleSpec& spec);

@@ -12,14 +12,14 @@
 
 namespace foveate {
 
-namespace {
-
-constexpr double JND_QUARTER = 2.13;    // VALAR's K: a quarter rate errs this much more than a half rate
-
-void check_code(const char* what, std::uint32_t code)
+void check_rate_code(const char* what, std::uint32_t code)
 {
     require(code < RATE_CODES && (code >> 2) < 3 && (code & 3) < 3, what, code, "a code of widths and heights 1, 2, 4");
 }
+
+namespace {
+
+constexpr double JND_QUARTER = 2.13;    // VALAR's K: a quarter rate errs this much more than a half rate
 
 void check_rows(const RateTilesSpec& spec)
 {
@@ -28,7 +28,7 @@ void check_rows(const RateTilesSpec& spec)
             "1.." + std::to_string(RATE_CUTS));
     const bool bands = spec.falloff == TileFalloff::bands;
     for (std::size_t i = 0; i < count; ++i) {
-        check_code("rate: thresholds", spec.rows[i].code);
+        check_rate_code("rate: thresholds", spec.rows[i].code);
         if (i + 1 == count) break;
         const double limit = spec.rows[i].limit;
         if (bands)
@@ -84,10 +84,10 @@ void check_spec(Sizes sizes, const Image* image, const RateTilesSpec& spec)
     require(!content || image, "rate: content", "sizes alone", "pixels");
     require(spec.contrast > 0 && spec.contrast <= 1, "rate: contrast", spec.contrast, "above 0, up to 1");
     require(spec.ambient >= 0 && spec.ambient <= 1, "rate: ambient", spec.ambient, "0..1");
-    check_code("rate: pipeline", spec.pipeline_code);
-    check_code("rate: primitive", spec.primitive_code);
+    check_rate_code("rate: pipeline", spec.pipeline_code);
+    check_rate_code("rate: primitive", spec.primitive_code);
     for (const auto& map : spec.primitive)
-        for (const std::uint32_t code : map) check_code("rate: primitive", code);
+        for (const std::uint32_t code : map) check_rate_code("rate: primitive", code);
     if (!spec.has_gaze) return;
     require(spec.fov_deg == 0 || (spec.fov_deg > 0 && spec.fov_deg < 180), "rate: fov", spec.fov_deg,
             "above 0, below 180 degrees");

@@ -12,11 +12,6 @@ namespace {
 
 constexpr const char* NAMES[] = {"keep", "replace", "min", "max", "mul"};
 
-void check_code(const char* what, std::uint32_t code)
-{
-    require(code < RATE_CODES && (code >> 2) < 3 && (code & 3) < 3, what, code, "a code of widths and heights 1, 2, 4");
-}
-
 void validate(const Image& image, const VrsSpec& spec)
 {
     require(image.views.size() == 1, "sample: vrs image", std::to_string(image.views.size()) + " images", "one",
@@ -30,9 +25,9 @@ void validate(const Image& image, const VrsSpec& spec)
     require(spec.codes.size() == columns * rows, "sample: vrs rates", std::to_string(spec.codes.size()) + " codes",
             std::to_string(rows) + " x " + std::to_string(columns) + " for tiles of " + std::to_string(spec.tile) +
                 " px");
-    for (const std::uint8_t code : spec.codes) check_code("sample: vrs rates", code);
-    check_code("sample: vrs pipeline_rate", spec.pipeline_code);
-    check_code("sample: vrs primitive_rate", spec.primitive_code);
+    for (const std::uint8_t code : spec.codes) check_rate_code("sample: vrs rates", code);
+    check_rate_code("sample: vrs pipeline_rate", spec.pipeline_code);
+    check_rate_code("sample: vrs primitive_rate", spec.primitive_code);
     require(spec.op0 <= RATE_MUL && spec.op1 <= RATE_MUL, "sample: vrs combiners", std::max(spec.op0, spec.op1),
             "0..4");
 }

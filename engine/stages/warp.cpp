@@ -14,7 +14,7 @@ namespace foveate {
 
 namespace {
 
-constexpr double TURN = 2 * std::numbers::pi;
+constexpr double FULL_TURN = 2 * std::numbers::pi;
 // Acuity falls as 1 / (1 + beta e), beta = 0.35 a degree: bins of equal acuity are log-polar with alpha 1 / beta.
 // Without degrees the warp ends at 60 of them.
 constexpr double BETA = 0.35, END_DEG = 60;
@@ -59,9 +59,9 @@ WarpPoint warp_px(const WarpGeometry& g, double u, double v)
 {
     const double length = std::log1p(g.radius / g.alpha);
     if (g.kind == WarpKind::logpolar) {
-        const double r = g.alpha * std::expm1(u * length), angle = TURN * v;
+        const double r = g.alpha * std::expm1(u * length), angle = FULL_TURN * v;
         return {g.x + r * std::cos(angle), g.y + r * std::sin(angle),
-                lod_of(TURN * r / g.warped_height, (r + g.alpha) * length / g.warped_width)};
+                lod_of(FULL_TURN * r / g.warped_height, (r + g.alpha) * length / g.warped_width)};
     }
     const double s = 2 * u - 1, t = 2 * v - 1, rho = distance(g, s, t);
     const double scale = rho > 0 ? g.alpha * std::expm1(rho * length) / rho : g.alpha * length;
@@ -75,11 +75,11 @@ WarpPoint warp_uv(const WarpGeometry& g, double x, double y)
     const double length = std::log1p(g.radius / g.alpha), dx = x - g.x, dy = y - g.y;
     if (g.kind == WarpKind::logpolar) {
         const double r = std::sqrt(dx * dx + dy * dy);
-        double turns = std::atan2(dy, dx) / TURN;
+        double turns = std::atan2(dy, dx) / FULL_TURN;
         if (turns < 0) turns += 1;
         // The gaze itself has every angle; a pixel is never nearer to it than half its own side.
         return {std::log1p(r / g.alpha) / length, turns,
-                lod_of(g.warped_height / (TURN * std::max(r, 0.5)), g.warped_width / ((r + g.alpha) * length))};
+                lod_of(g.warped_height / (FULL_TURN * std::max(r, 0.5)), g.warped_width / ((r + g.alpha) * length))};
     }
     const double r = distance(g, dx, dy);
     const double scale = r > 0 ? std::log1p(r / g.alpha) / length / r : 1 / (g.alpha * length);

@@ -8,7 +8,7 @@ namespace foveate::vulkan {
 
 namespace {
 
-constexpr VkExternalMemoryHandleTypeFlagBits HOST = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
+constexpr VkExternalMemoryHandleTypeFlagBits HOST_POINTER = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
 
 }  // namespace
 
@@ -46,9 +46,9 @@ Ref<Buffer> Memory::borrow(const std::byte* low, const std::byte* high)
     void* const pages = reinterpret_cast<void*>(first);
 
     VkMemoryHostPointerPropertiesEXT pointer{VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT};
-    if (vk.GetMemoryHostPointerPropertiesEXT(device_.handle(), HOST, pages, &pointer) != VK_SUCCESS) return {};
+    if (vk.GetMemoryHostPointerPropertiesEXT(device_.handle(), HOST_POINTER, pages, &pointer) != VK_SUCCESS) return {};
     VkExternalMemoryBufferCreateInfo external{VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO};
-    external.handleTypes = HOST;
+    external.handleTypes = HOST_POINTER;
     VkBufferCreateInfo info{VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO};
     info.pNext = &external;
     info.size = size;
@@ -63,7 +63,7 @@ Ref<Buffer> Memory::borrow(const std::byte* low, const std::byte* high)
     if (needs.size > size || !(types >> type & 1u)) return {};
 
     VkImportMemoryHostPointerInfoEXT import{VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT};
-    import.handleType = HOST;
+    import.handleType = HOST_POINTER;
     import.pHostPointer = pages;
     VkMemoryAllocateInfo allocate{VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO};
     allocate.pNext = &import;

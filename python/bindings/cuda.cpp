@@ -31,8 +31,8 @@ const cuda::Array& whole(const cuda::Array& self)
 }
 
 // The contract of DLPack's __dlpack__ for a CUDA device.
-nb::object export_array(const cuda::Array& self, nb::handle stream, const Pair& max_version, const Pair& dl_device,
-                        const std::optional<bool>& copy)
+nb::object export_cuda_array(const cuda::Array& self, nb::handle stream, const Pair& max_version, const Pair& dl_device,
+                             const std::optional<bool>& copy)
 {
     const std::pair<std::int64_t, std::int64_t> host(dlpack::CPU, 0);
     const std::pair<std::int64_t, std::int64_t> here(dlpack::CUDA, whole(self).array.device.id);
@@ -254,7 +254,7 @@ nb::dict found()
 void bind_cuda(nb::module_& module, nb::class_<Engine>& engine)
 {
     nb::class_<cuda::Array>(module, "CudaArray")
-        .def("__dlpack__", export_array, nb::kw_only(), nb::arg("stream") = nb::none(),
+        .def("__dlpack__", export_cuda_array, nb::kw_only(), nb::arg("stream") = nb::none(),
              nb::arg("max_version") = nb::none(), nb::arg("dl_device") = nb::none(), nb::arg("copy") = nb::none())
         .def("__dlpack_device__",
              [](const cuda::Array& self) { return nb::make_tuple(int(dlpack::CUDA), self.array.device.id); })

@@ -30,11 +30,11 @@ std::vector<std::vector<std::uint32_t>> maps_of(const Maps& maps)
     return copied;
 }
 
-void make_spec(RateTilesSpec* self, std::uint32_t tile, bool has_gaze, const GazeLists& gaze, bool px, bool clamp,
-               double fov_deg, std::uint32_t falloff, const std::vector<std::pair<double, std::uint32_t>>& rows,
-               std::uint32_t content, double contrast, double ambient, const Maps& velocity, const Maps& primitive,
-               std::uint32_t pipeline_code, std::uint32_t primitive_code, std::uint32_t terms, std::uint32_t op0,
-               std::uint32_t op1, const RateProfile& profile)
+void make_tiles(RateTilesSpec* self, std::uint32_t tile, bool has_gaze, const GazeLists& gaze, bool px, bool clamp,
+                double fov_deg, std::uint32_t falloff, const std::vector<std::pair<double, std::uint32_t>>& rows,
+                std::uint32_t content, double contrast, double ambient, const Maps& velocity, const Maps& primitive,
+                std::uint32_t pipeline_code, std::uint32_t primitive_code, std::uint32_t terms, std::uint32_t op0,
+                std::uint32_t op1, const RateProfile& profile)
 {
     auto* spec = new (self) RateTilesSpec;
     spec->tile = tile;
@@ -114,7 +114,7 @@ void bind_rate_tiles(nb::module_& module)
         .def_ro("tile_min", &RateProfile::tile_min)
         .def_ro("tile_max", &RateProfile::tile_max);
     nb::class_<RateTilesSpec>(module, "RateTilesSpec")
-        .def("__init__", make_spec, nb::arg("tile"), nb::arg("has_gaze"), nb::arg("gaze"), nb::arg("px"),
+        .def("__init__", make_tiles, nb::arg("tile"), nb::arg("has_gaze"), nb::arg("gaze"), nb::arg("px"),
              nb::arg("clamp"), nb::arg("fov_deg"), nb::arg("falloff"), nb::arg("rows"), nb::arg("content"),
              nb::arg("contrast"), nb::arg("ambient"), nb::arg("velocity"), nb::arg("primitive"),
              nb::arg("pipeline_code"), nb::arg("primitive_code"), nb::arg("terms"), nb::arg("op0"), nb::arg("op1"),

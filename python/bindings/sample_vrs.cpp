@@ -11,11 +11,11 @@ namespace foveate::bindings {
 
 namespace {
 
-using Numbers = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using CodeArray = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-void make_spec(VrsSpec* self, const Numbers& codes, std::uint32_t tile, std::uint32_t pipeline_code,
-               std::uint32_t primitive_code, std::uint32_t op0, std::uint32_t op1, std::uint32_t path,
-               const RateProfile* profile)
+void make_vrs(VrsSpec* self, const CodeArray& codes, std::uint32_t tile, std::uint32_t pipeline_code,
+              std::uint32_t primitive_code, std::uint32_t op0, std::uint32_t op1, std::uint32_t path,
+              const RateProfile* profile)
 {
     auto* spec = new (self) VrsSpec;
     spec->codes.assign(codes.data(), codes.data() + codes.size());
@@ -87,7 +87,7 @@ nb::dict shading_rate_of(const ShadingRate& rate)
 void bind_sample_vrs(nb::module_& module, nb::class_<Engine>& engine)
 {
     nb::class_<VrsSpec>(module, "VrsSpec")
-        .def("__init__", make_spec, nb::arg("codes"), nb::arg("tile"), nb::arg("pipeline_code"),
+        .def("__init__", make_vrs, nb::arg("codes"), nb::arg("tile"), nb::arg("pipeline_code"),
              nb::arg("primitive_code"), nb::arg("op0"), nb::arg("op1"), nb::arg("path"), nb::arg("profile").none());
     nb::class_<Shaded>(module, "Shaded")
         .def_ro("invocations", &Shaded::invocations)

@@ -16,7 +16,7 @@ struct HeldTexture {
 };
 
 // The descriptor stays the caller's: a duplicate of it is used up.
-HeldTexture attach(Engine& engine, int fd, const nb::dict& record)
+HeldTexture attach_texture(Engine& engine, int fd, const nb::dict& record)
 {
     const auto number = [&](const char* name) { return nb::cast<std::uint64_t>(record[name]); };
     const auto word = [&](const char* name) { return std::uint32_t(std::min<std::uint64_t>(number(name), ~0u)); };
@@ -80,7 +80,7 @@ nb::tuple make(Engine& engine, const HeldPyramid& pyramid, std::uint32_t image)
 void bind_texture(nb::module_& module, nb::class_<Engine>& engine)
 {
     nb::class_<HeldTexture>(module, "Texture");
-    engine.def("attach_texture", attach, nb::arg("fd"), nb::arg("record"))
+    engine.def("attach_texture", attach_texture, nb::arg("fd"), nb::arg("record"))
         .def("take", take, nb::arg("texture"))
         .def("texture", make, nb::arg("pyramid"), nb::arg("image"));
 }

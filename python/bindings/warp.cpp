@@ -14,7 +14,7 @@ namespace {
 
 using Point = std::pair<double, double>;
 
-void make_spec(WarpSpec* self, std::uint32_t kind, bool inverse, bool round, std::uint32_t height,
+void make_warp(WarpSpec* self, std::uint32_t kind, bool inverse, bool round, std::uint32_t height,
                std::uint32_t width, const std::vector<Point>& gaze, bool px, bool clamp, double alpha, double radius,
                double fov_deg, std::uint32_t taps, double lod_bias, bool as_float, std::uint32_t color)
 {
@@ -81,7 +81,7 @@ std::vector<Point> points_of(const WarpSpec& spec, std::uint32_t image, std::uin
 void bind_warp(nb::module_& module, nb::class_<Engine>& engine)
 {
     nb::class_<WarpSpec>(module, "WarpSpec")
-        .def("__init__", make_spec, nb::arg("kind"), nb::arg("inverse"), nb::arg("round"), nb::arg("height"),
+        .def("__init__", make_warp, nb::arg("kind"), nb::arg("inverse"), nb::arg("round"), nb::arg("height"),
              nb::arg("width"), nb::arg("gaze"), nb::arg("px"), nb::arg("clamp"), nb::arg("alpha"),
              nb::arg("radius"), nb::arg("fov_deg"), nb::arg("taps"), nb::arg("lod_bias"), nb::arg("as_float"),
              nb::arg("color"))
