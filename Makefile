@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PY := .venv/bin/python
-CTEST := ctest --output-on-failure --no-tests=error
+CTEST := ctest --output-on-failure --no-tests=error -j $(shell nproc)
 # files of tests side by side: most of their time one core waits for a driver's compiler
 PYTEST := $(PY) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 LANES := spirv cpp python validation asan tsan
@@ -61,7 +61,7 @@ test-asan:           ## C++ and binding tests under the address and undefined-be
 
 test-tsan:           ## C++ tests under the thread sanitizer
 	@$(READY) test
-	@tools/sanitize.sh tsan thread -E faults  # a sweep on one thread
+	@tools/sanitize.sh tsan thread
 
 test-long:           ## everything, the slow tests too
 	@$(READY) test
