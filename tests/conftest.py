@@ -14,6 +14,11 @@ import glob
 import os
 
 import pytest
+from kept import keep
+from oracle import layout_polar, pyramid, rate, rate_tiles, relevance, sample, warp
+
+keep((layout_polar, "polar"), (pyramid, "pyramid"), (rate, "detail grown rate"), (rate_tiles, "rate_tiles"),
+     (relevance, "gaze_table terms_of"), (sample, "sample"), (warp, "warp"))
 
 BACKENDS = os.environ.get("FOVEATE_TEST_BACKENDS", "cpu,lavapipe,swiftshader,opengl,cuda").split(",")
 DEVICES = {"lavapipe": "llvmpipe", "swiftshader": "SwiftShader"}
