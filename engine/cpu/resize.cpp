@@ -35,8 +35,6 @@ double cubic(double x)
     return 0.0;
 }
 
-std::uint32_t up(std::uint32_t value, std::uint32_t step) { return (value + step - 1) / step * step; }
-
 void require_fits(const ImageView& image, const Resize& resize)
 {
     require(image.element == Element::u8, "model: resize dtype", "another", "uint8");
@@ -77,8 +75,9 @@ Taps::Taps(std::uint32_t from, std::uint32_t to, const ResizeRows& rows) : count
     keep = first;
     for (std::uint32_t i = to - 1; i-- > 0;) keep[i] = std::min(keep[i], keep[i + 1]);
     for (std::uint32_t i = 1; i < to; ++i) end[i] = std::max(end[i], end[i - 1]);
-    words.resize(std::uint64_t(up(to, 4)) * groups * rows.words);
-    for (std::uint32_t i = 0; i < up(to, 4); ++i) {
+    const std::uint64_t fours = whole_steps(to, 4);
+    words.resize(fours * groups * rows.words);
+    for (std::uint32_t i = 0; i < fours; ++i) {
         const std::uint32_t same = std::min(i, to - 1);
         if (i >= to) first.push_back(first[same]);
         for (std::uint32_t g = 0; g < groups; ++g) {

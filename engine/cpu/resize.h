@@ -22,6 +22,8 @@
 
 namespace foveate::cpu {
 
+inline std::uint64_t whole_steps(std::uint64_t value, std::uint64_t step) { return (value + step - 1) / step * step; }
+
 // How one axis of `from` texels becomes one of `to`: a cubic of Keys (a = -1/2), stretched to the texels of the
 // coarser side, cut at the ends of the image, in fixed point of 22 bits.
 struct Taps {

@@ -8,8 +8,6 @@ namespace foveate::cpu {
 
 namespace {
 
-std::uint64_t up(std::uint64_t value, std::uint64_t step) { return (value + step - 1) / step * step; }
-
 const std::uint8_t* row_of(const ImageView& image, std::uint32_t y)
 {
     return reinterpret_cast<const std::uint8_t*>(image.data) + y * image.row_stride;
@@ -44,12 +42,12 @@ Strip::Strip(const ImageView& image, const Taps& across, const Taps& down, bool 
              Memory& memory)
     : image_(image), across_(across), down_(down), rows_(rows), down_first_(down_first), direct_(readable(image)),
       stride_(direct_ ? std::uint32_t(image.pixel_stride) : image.channels == 1 ? 1 : 4),
-      pitch_(std::uint32_t(up(4ull * across.count, RESIZE_ROOM))),
+      pitch_(std::uint32_t(whole_steps(4ull * across.count, RESIZE_ROOM))),
       safe_(row_of(image, image.height - 1) + row_bytes(image))
 {
     const std::uint32_t last = *std::max_element(across.first.begin(), across.first.end());
     const std::uint64_t reach = std::uint64_t(last + 4 * (across.groups - 1)) * stride_ + 16;
-    const std::uint64_t row = up(std::uint64_t(image.width) * stride_, RESIZE_ROOM);
+    const std::uint64_t row = whole_steps(std::uint64_t(image.width) * stride_, RESIZE_ROOM);
     std::uint32_t spares = rows.lines;
     if (down_first) {
         room_ = row;
