@@ -7,9 +7,9 @@ import foveate
 import numpy as np
 import pytest
 from child import child
-from conftest import DEVICES, options
+from conftest import options
 from cuda_side import IMAGE, OPTIONS, bytes_read, seen
-from foveate import _core, gl
+from foveate import gl
 from foveate.error import Error, InputError, MemoryBudgetError
 from images import random_image
 
@@ -130,10 +130,9 @@ def test_cuda_writes_to_it(engine, context):
         assert buffer.read() == PIXELS.tobytes()
 
 
-def test_an_engine_on_vulkan(stub, cuda_driver, monkeypatch, context, cpu):
+def test_an_engine_on_vulkan(stub_cuda, cuda_driver, context, cpu):
     """A Vulkan engine whose memory CUDA sees takes them too."""
-    uuid = next(c["uuid"] for c in map(dict, _core.candidates()) if DEVICES[cuda_driver] in c["device"])
-    monkeypatch.setenv("FOVEATE_STUB_CUDA_DEVICES", uuid)
+    stub_cuda(cuda_driver)
     buffer = context.buffer(PIXELS.tobytes())
     with foveate.Engine(**options(cuda_driver), cuda=True) as vulkan:
         with gl.register(vulkan, buffer=buffer, shape=SHAPE) as registered:
