@@ -110,13 +110,24 @@ def backend(request):
 
 
 @pytest.fixture(scope="session")
-def engine(backend, make_engine):
-    engine = make_engine(backend)
+def engines(make_engine):
+    """Engine by backend, for as long as the process lives: drivers compile every pipeline anew for each."""
+    made = {}
+    yield made
+    for engine in made.values():
+        assert engine.stats["messages"] == 0, "the validation layer found something"
+        engine.close()
+
+
+@pytest.fixture(scope="session")
+def engine(backend, engines, make_engine):
+    if backend not in engines:
+        engines[backend] = make_engine(backend)
+    engine = engines[backend]
     name = engine.caps["device"]
     assert DEVICES.get(backend, "") in name, f"expected {DEVICES[backend]}, got {name}"
     yield engine
     assert engine.stats["messages"] == 0, "the validation layer found something"
-    engine.close()
 
 
 @pytest.fixture(scope="session")
