@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 CTEST := ctest --output-on-failure --no-tests=error -j $(shell nproc)
 # files of tests side by side: most of their time one core waits for a driver's compiler
-PYTEST := $(PY) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+PYTEST := $(PY) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 LANES := spirv cpp python validation asan tsan
 # `make` inside `make test` has been set up already
 READY := $(if $(FOVEATE_READY),:,tools/setup.sh)

@@ -10,6 +10,7 @@ FOVEATE_VISION          folder with timm and torchvision, which are not in the v
 FOVEATE_LONG=1          more and larger cases
 """
 
+import collections
 import glob
 import os
 
@@ -214,6 +215,20 @@ def photo(tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(random_image(1, 96, 128)).save(path)
     return path
+
+
+# Few tests, and long ones.
+SLOW = ("fork", "docs", "leak", "fault", "profile_tools", "canary", "cuda", "cuda_in", "cuda_source", "sync",
+        "gpu_check", "cli", "share", "setup", "texture", "engine")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Files that are handed out to several processes: the longest first, or the last of them end alone."""
+    if not hasattr(config, "workerinput"):
+        return
+    counts = collections.Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.stem.removeprefix("test_") not in SLOW, -counts[item.path], item.path))
 
 
 def pytest_addoption(parser):
