@@ -24,4 +24,4 @@ export FOVEATE_STRESS_VULKAN=1 FOVEATE_STRESS_CALLS=24
 export VK_DRIVER_FILES=$FOVEATE_ICD_LAVAPIPE VK_ICD_FILENAMES=$FOVEATE_ICD_LAVAPIPE
 # The loader unloads a driver with its last instance; kept in memory, its leaks still have a name.
 driver=$(sed -n 's/.*"library_path": *"\([^"]*\)".*/\1/p' "$FOVEATE_ICD_LAVAPIPE")
-LD_PRELOAD=$driver ctest --test-dir "$folder" --output-on-failure --no-tests=error -j "$(nproc)" "$@"
+LD_PRELOAD=$driver ctest --test-dir "$folder" --output-on-failure --no-tests=error --timeout 300 -j "$(nproc)" "$@"
