@@ -26,7 +26,7 @@ nb::object registered(Engine& engine, bool texture, unsigned name)
     return nb::cast(made, nb::rv_policy::take_ownership);
 }
 
-nb::object take(cuda::Graphics& self, Engine& engine, std::vector<std::int64_t> shape, std::uint32_t element)
+nb::object take_graphics(cuda::Graphics& self, Engine& engine, std::vector<std::int64_t> shape, std::uint32_t element)
 {
     dlpack::Array array;
     array.type = dlpack::type_of(Element(element));
@@ -56,7 +56,7 @@ void bind_cuda_graphics(nb::module_& module, nb::class_<Engine>& engine)
              },
              nb::arg("stream"))
         .def("unmap", &cuda::Graphics::unmap, nb::call_guard<nb::gil_scoped_release>())
-        .def("take", take, nb::arg("engine"), nb::arg("shape"), nb::arg("element"))
+        .def("take", take_graphics, nb::arg("engine"), nb::arg("shape"), nb::arg("element"))
         .def("close", &cuda::Graphics::close, nb::call_guard<nb::gil_scoped_release>());
     engine.def("cuda_graphics", registered, nb::arg("texture"), nb::arg("name"),
                "A buffer or texture of the OpenGL context that is current, registered with CUDA.");

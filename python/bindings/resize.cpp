@@ -15,7 +15,7 @@ namespace {
 using Size = std::tuple<std::uint32_t, std::uint32_t, bool>;
 using Table = nb::ndarray<const float, nb::shape<3, 256>, nb::c_contig, nb::device::cpu>;
 
-std::vector<ImageView> views_of(const nb::list& sources)
+std::vector<ImageView> frames_of(const nb::list& sources)
 {
     std::vector<ImageView> views;
     for (nb::handle item : sources) {
@@ -27,7 +27,7 @@ std::vector<ImageView> views_of(const nb::list& sources)
     return views;
 }
 
-dlpack::Array array_of(Ref<Block> block, dlpack::DataType type, std::vector<std::int64_t> shape)
+dlpack::Array made_array(Ref<Block> block, dlpack::DataType type, std::vector<std::int64_t> shape)
 {
     dlpack::Array array;
     array.block = std::move(block);
@@ -41,21 +41,21 @@ cpu::Resize resize_of(const Size& size) { return {std::get<0>(size), std::get<1>
 
 dlpack::Array bytes_of(cpu::Resizer& resizer, const nb::list& sources, const Size& size)
 {
-    const std::vector<ImageView> views = views_of(sources);
+    const std::vector<ImageView> views = frames_of(sources);
     require(views.size() == 1, "image: count", views.size(), "1 image");
     Ref<Block> block;
     {
         nb::gil_scoped_release unlocked;
         block = resizer.bytes(views[0], resize_of(size));
     }
-    return array_of(std::move(block), dlpack::U8, {std::get<1>(size), std::get<0>(size), views[0].channels});
+    return made_array(std::move(block), dlpack::U8, {std::get<1>(size), std::get<0>(size), views[0].channels});
 }
 
 dlpack::Array patches_of(cpu::Resizer& resizer, const nb::list& sources,
                          const std::vector<Size>& sizes, const Table& table,
                          std::uint32_t patch, std::uint32_t merge, std::uint32_t frames)
 {
-    const std::vector<ImageView> views = views_of(sources);
+    const std::vector<ImageView> views = frames_of(sources);
     std::vector<cpu::Resize> resizes;
     for (const Size& size : sizes) resizes.push_back(resize_of(size));
     Ref<Block> block;
@@ -65,7 +65,7 @@ dlpack::Array patches_of(cpu::Resizer& resizer, const nb::list& sources,
     }
     const std::int64_t row = 3ll * frames * patch * patch;
     const auto count = std::int64_t(block->size() / sizeof(float)) / row;
-    return array_of(std::move(block), dlpack::F32, {count, row});
+    return made_array(std::move(block), dlpack::F32, {count, row});
 }
 
 }  // namespace
