@@ -11,7 +11,7 @@ LANES := spirv cpp python validation asan tsan
 # `make` inside `make test` has been set up already
 READY := $(if $(FOVEATE_READY),:,tools/setup.sh)
 
-.PHONY: help setup demo test test-long bench gpu-check lint format clean $(addprefix test-,$(LANES))
+.PHONY: help setup demo test test-long bench train-demo experiments gpu-check lint format clean $(addprefix test-,$(LANES))
 
 help:                ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -79,7 +79,17 @@ bench:               ## speed against what a user would use instead; time agains
 	export VK_ICD_FILENAMES="$$VK_DRIVER_FILES"; $(PY) -m foveate bench --out docs/measured $(ARGS)
 	@$(PY) -m foveate bench scaling --out docs/measured
 	@$(PY) -m foveate bench quality --out docs/measured >/dev/null
+	@$(PY) -m foveate bench model --out docs/measured
+	@$(PY) -m foveate bench select --out docs/measured
 	@$(PY) tools/measured.py
+
+train-demo:          ## trains the small model that the demo asks: 27 minutes, two cores
+	@$(READY) test
+	@$(PY) -m foveate.model.small.train --out python/foveate/model/small $(ARGS)
+
+experiments:         ## ways to spend tokens, tried with the small model -> docs/measured
+	@$(READY) test
+	@$(PY) -m foveate.model.small.experiments --out docs/measured $(ARGS)
 
 gpu-check:           ## on a machine with a GPU, no network, < 8 minutes: parity, hand-offs, speed -> docs/measured
 	@tools/gpu_check.sh $(ARGS)
