@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from commands import run
-from foveate import Engine, demo, policies, quality_bench, report
+from foveate import Engine, demo, demo_answers, policies, quality_bench, report
 from foveate.report import write_report
 from images import random_image
 from PIL import Image
@@ -112,7 +112,12 @@ def test_demo(tmp_path, capsys, monkeypatch):
     text = capsys.readouterr().out
     assert "astronaut" in text and "coffee" in text and "not installed: skimage/data/no.png" in text
     assert all(kind in text for kind in policies.missing())
-    assert Page((tmp_path / "report.html").read_text()).sections == 2
+    page = (tmp_path / "report.html").read_text()
+    assert Page(page).sections == 3
+    _, asked = demo_answers.page()
+    for question, expected in asked:
+        assert f"{question}?" in page and question in text and expected in text
+    assert page.count("<q>") == 3 * len(asked) and page.count('class="drawn"') == 3 * len(asked)
 
 
 def test_demo_pictures_are_there():

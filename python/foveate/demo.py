@@ -63,6 +63,7 @@ def main(arguments=None):
         from rich.text import Text
 
         from .cli import out, plain_table
+        from .demo_answers import answers
         from .overlay import details
         from .report import write_report
     except ModuleNotFoundError as error:
@@ -94,7 +95,12 @@ def main(arguments=None):
         out.print(Text("not installed: " + ", ".join(absent), "dim"))
     if policies.missing():
         out.print(Text("not in this build: " + ", ".join(policies.missing()), "dim"))
-    write_report(target, entries, facts=facts)
+    more, rows = answers(engine)
+    table = plain_table("question", "answer", *(told.title for told in rows[0][2]))
+    for question, expected, found in rows:
+        table.add_row(question, expected, *(told.answer.text for told in found))
+    out.print(table)
+    write_report(target, entries, facts=facts, more=more)
     out.print(f"report: {target}")
     engine.close()
 

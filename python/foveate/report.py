@@ -132,7 +132,7 @@ def _table(entries, measured):
             f'<th class="number">tokens</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>')
 
 
-def write_report(path, entries, *, title="What the model sees", facts=(), side=720):
+def write_report(path, entries, *, title="What the model sees", facts=(), side=720, more=None):
     """Writes a self-contained HTML file, light or dark as the reader's system is.
 
     Args:
@@ -143,12 +143,13 @@ def write_report(path, entries, *, title="What the model sees", facts=(), side=7
         title: the heading.
         facts: short strings: backend, machine, version.
         side: longer side of the pictures, px; less where the file would be over 8 MB.
+        more: (HTML, CSS, image, name) of a section after the others; the image is the class photo-NAME.
 
     Returns:
         pathlib.Path of the file.
     """
     while True:
-        page = _page(entries, title, facts, side)
+        page = _page(entries, title, facts, side, more)
         if len(page) <= MOST_BYTES or side <= 160:
             break
         side = int(side * 0.8)
@@ -160,13 +161,17 @@ def write_report(path, entries, *, title="What the model sees", facts=(), side=7
     return path
 
 
-def _page(entries, title, facts, side):
+def _page(entries, title, facts, side, more):
     sections, measured, photos = [], [], []
     for number, entry in enumerate(entries, 1):
         text, rows = section(number, entry, side)
         sections.append(text)
         measured.append(rows)
         photos.append(f".photo-{number}{{background-image:url({photograph(entry['image'], side)})}}")
+    extra = ""
+    if more is not None:
+        extra, style, image, name = more
+        photos += [f".photo-{name}{{background-image:url({photograph(image, side)})}}", style]
     absent = policies.missing()
     note = f" Not in this build: {', '.join(absent)}." if absent else ""
     return f"""<!doctype html>
@@ -178,7 +183,7 @@ from their patches, and from nothing else. The wide card has what chose them too
 rate, the cells that share a token.</p>
 <p class="facts number">{" · ".join(html.escape(str(fact)) for fact in facts)}</p>
 {_table(entries, measured)}
-{"".join(sections)}
+{"".join(sections)}{extra}
 <footer>PSNR in dB against the original, each px by the texel over it; gaze-weighted: a px weighs
 (e<sub>0</sub>/(e+e<sub>0</sub>))², e its distance to the gaze, e<sub>0</sub> = 0.15 of half the diagonal; where no
 token lies, what is around is continued smoothly. ms: <code>Engine.tokens</code> for this one image on the machine named

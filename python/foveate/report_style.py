@@ -71,3 +71,11 @@ footer { color: var(--soft); font-size: 13px; border-top: 1px solid var(--line);
   padding-top: 16px; max-width: 92ch; }
 @media print { .card { break-inside: avoid; } }
 """
+
+ANSWERS = """
+.asked { margin: 30px 0 12px; font-size: 17px; }
+.drawn { fill: var(--accent); }
+.said { display: flex; gap: 12px; align-items: baseline; font-size: 17px; margin-top: auto; }
+.right { color: #17804a; font-size: 13px; } .wrong { color: #b3261e; font-size: 13px; }
+@media (prefers-color-scheme: dark) { .right { color: #5fd39a; } .wrong { color: #ff8a80; } }
+"""
