@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Puts what docs/measured holds between the markers of README.md: the table without floors and software GPUs."""
+"""Puts what docs/measured holds between the markers of README.md: of the table what is compared."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MEASURED = ROOT / "docs/measured"
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
-LONG = ("memory floor: ", "foveate, Vulkan on ")     # rows for docs/measured/cpu.md only
+# rows for docs/measured/cpu.md only
+LONG = ("memory floor: ", "foveate, Vulkan on ", "foveate, from a PIL image", "the same from a PIL image",
+        "foveate, resizing alone", "PIL.Image.resize alone", "torch avg_pool2d chain", "foveate, pyramid at hand",
+        "foveate, anti-aliased, acuity", "foveate, one thread", "32 images of mixed sizes")
 
 
 def table():
@@ -25,7 +28,7 @@ def quality():
     lines = {(line["share"], line["ours"], line["other"]): line for line in found["proof"]}
     said = []
     for share, ours, others in ((0.25, "rate", ("grid",)), (0.5, "rate", ("grid",)),
-                                (0.25, "rate gaze", ("grid", "random", "rings"))):
+                                (0.25, "rate gaze", ("grid",))):
         for other in others:
             if line := lines.get((share, ours, other)):
                 weighted = ", gaze-weighted" if "gaze" in line["key"] else ""
@@ -42,9 +45,11 @@ def gpus():
 
 
 def block():
-    scaling = "Time from 0.25 to 64 Mpx: [scaling](docs/measured/scaling.md). "
-    there = (MEASURED / "scaling.md").exists()
-    return f"{table()}\n{quality()}{scaling if there else ''}GPU: {gpus()}.\n"
+    pages = {"scaling": "Time from 0.25 to 64 Mpx", "model": "Of a model, by tokens", "select": "Choosing tokens",
+             "experiments": "What a small model answers"}
+    lines = " ".join(f"{about}: [{page}](docs/measured/{page}.md)." for page, about in pages.items()
+                      if (MEASURED / f"{page}.md").exists())
+    return f"{table()}\n{quality()}{lines} GPU: {gpus()}.\n"
 
 
 def main():

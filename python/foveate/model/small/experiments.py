@@ -179,7 +179,7 @@ def fixations(engine, sets, path, few, budget=BUDGETS[-1]):
               for count in (1, 3)]
     plans += [(f"{_looks(count)}, {budget} each", {"fixations": count, "budget": budget * (count + 1),
                                                  "first": 1 / (count + 1)}) for count in range(1, FIXATIONS + 1)]
-    for items in (sum(by_scene(of_seed)[:few], []) for of_seed in sets):
+    for items in ([case for scene in by_scene(of_seed)[:few] for case in scene] for of_seed in sets):
         kinds = [case.kind for case in items]
         for title, options in plans:
             right, start = [], time.perf_counter()
