@@ -19,6 +19,7 @@ from rich.text import Text
 
 from . import Engine, Error, __version__
 from . import cli_encode as encoding
+from .cli_batch import batch
 from .cli_encode import Failure
 from .doctor import doctor as run_doctor
 from .doctor import info as find_info
@@ -206,6 +207,9 @@ def encode(
                   f"{caps['backend']}, {caps['device']}[/dim]")
     for path in filter(None, (*drawings, report, save)):
         err.print(Text(f"wrote {path}", "dim"))
+
+
+app.command()(batch)
 
 
 @app.command()
