@@ -13,7 +13,7 @@ import pytest
 
 TREE = Path(__file__).resolve().parent.parent
 WORDS = ("Engine|image|pyramid|relevance|rate|layout|sample|warp|tensor|memory|vulkan|encode|doctor|bench|demo|"
-         "model|gaze|gl|cuda|profile|overlay|report|quality|foveate")
+         "model|gaze|gl|cuda|profile|overlay|report|quality|foveate|client")
 KINDS = {"input": "InputError", "limit": "LimitError", "memory": "MemoryBudgetError", "device": "DeviceError",
          "device_lost": "DeviceLostError", "timeout": "WaitTimeoutError", "forked": "ForkedEngineError",
          "unsupported": "UnsupportedError"}
