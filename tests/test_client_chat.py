@@ -95,6 +95,15 @@ def shown_of(patch, shown):
     return max(wide, 0) * max(high, 0) / 200**2
 
 
+def test_a_file_is_decoded(cpu):
+    image, file = random_image(1, 60, 80), io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    made = crops(file.getvalue(), gaze=(0.5, 0.5), overview=0, form="png", engine=cpu)
+    assert np.array_equal(pixels_of(made.parts[1])[1], image)
+    with pytest.raises(InputError, match="decode: format: got bytes of another format"):
+        crops(b"GIF89a", engine=cpu)
+
+
 @pytest.mark.parametrize("by", ["rate", "relevance"])
 def test_what_is_found(cpu, by):
     """Two patches of detail in a plain image: each has a picture, and gaze takes the place of the one it is on."""

@@ -13,10 +13,11 @@ import pytest
 
 TREE = Path(__file__).resolve().parent.parent
 WORDS = ("Engine|image|pyramid|relevance|rate|layout|sample|warp|tensor|memory|vulkan|encode|doctor|bench|demo|"
-         "model|gaze|gl|cuda|profile|overlay|report|quality|foveate|client")
+         "model|decode|batch|serve|client|gaze|gl|cuda|profile|overlay|report|quality|foveate")
 KINDS = {"input": "InputError", "limit": "LimitError", "memory": "MemoryBudgetError", "device": "DeviceError",
          "device_lost": "DeviceLostError", "timeout": "WaitTimeoutError", "forked": "ForkedEngineError",
          "unsupported": "UnsupportedError"}
+CODED = {"DecodeError": "decode: "}      # (code, got, expected) makes the text
 TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])\'|//[^\n]*|\w+|\s+|.', re.S)
 STAGE = re.compile(rf"(?:{WORDS}|\{{\}}): ")     # {}: a check that several stages share
 
@@ -97,6 +98,9 @@ def raised(call):
         texts = [python_text(a) for a in arguments[1:5]]
         kinds = [a.id for a in arguments if isinstance(a, ast.Name) and a.id.endswith("Error")]
         return message(*(t for t in texts if t)), (kinds or ["InputError"])[0]
+    if function in CODED and len(arguments) == 3:
+        code, got, expected = map(python_text, arguments)
+        return message(CODED[function] + code, got, expected), function
     if (function.endswith("Error") or function in ("Failure", "exit")) and arguments:
         return python_text(arguments[0]), None if function in ("Failure", "exit") else function
     return None

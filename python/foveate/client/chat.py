@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ..decode import decode
 from ..default import engine_of
 from ..error import choice, require
 from ..presets import preset_of
@@ -77,7 +78,7 @@ def crops(image, *, gaze=None, count: int | None = None, by: Literal["rate", "re
     """Pictures of an image for a chat message: one of it all, and some of parts of it at full resolution.
 
     Args:
-        image: one image, as `foveate.image` takes it.
+        image: one image, as `foveate.image` takes it, or the bytes of a JPEG, PNG or WebP file.
         gaze: (x, y), or a list of them: each has a picture around it.
         count: close pictures in all, 0..64; those that gaze does not fill show where foveate finds most. None: as
             many as gaze points, or 2 without any.
@@ -99,6 +100,7 @@ def crops(image, *, gaze=None, count: int | None = None, by: Literal["rate", "re
 
     Raises:
         InputError: an option outside the above, more than one image, no picture at all.
+        DecodeError: bytes that are no such file, see `foveate.decode`.
         UnsupportedError: Pillow is missing.
 
     >>> import numpy as np
@@ -112,7 +114,7 @@ def crops(image, *, gaze=None, count: int | None = None, by: Literal["rate", "re
     overview = between("client: overview", overview, 0, 16384)
     choice("client: detail", detail, DETAILS)
     cell = 1 if model is None else preset_of(model).cell
-    taken = engine.image(image)
+    taken = engine.image(decode(image) if isinstance(image, (bytes, bytearray, memoryview)) else image)
     require(len(taken) == 1, "client: crops", f"{len(taken)} images", "one; call it for each")
     size = taken.sizes[0]
     points = points_px(gaze, size, unit, clamp)
