@@ -59,6 +59,7 @@ def test_the_parts_of_a_message(cpu):
     assert (part["type"], part["uuid"]) == ("image_embeds", "photo")
     assert read(part["image_embeds"]["image_grid_thw"]).tolist() == [1, 4, 6]
     assert read(part["image_embeds"]["image_embeds"]).tolist() == [[i] * 4 for i in range(6)]
+    assert vllm.cached_parts(["photo"]) == [{**part, "image_embeds": None}]
     assert "uuid" not in vllm.parts(embeds.embeds(numbered(tokens), tokens))[0]
 
 
@@ -107,6 +108,29 @@ def test_a_raster_at_full_resolution_is_the_stock_models(cpu, kind):
     assert torch.equal(theirs[-3:].float(), adapter.positions(prompt, tokens, model))
     stock = model.get_image_features(tokens.torch(), made.grid_thw).pooler_output[0]
     assert torch.allclose(made.features[0][:, :64], stock, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_servers_arithmetic_gives_our_logits(cpu, kind):
+    """Vectors as they were sent, deepstack split off behind them, positions from the grid alone."""
+    cell, model = 32 if kind == "qwen3_vl" else 28, qwen(kind)
+    tokens, features = made_of(cpu, kind, sizes=((4 * cell, 6 * cell), (4 * cell, 6 * cell)), grid=(4, 6))
+    data = vllm.multi_modal_data(embeds.embeds(features, tokens))["image"]
+    prompt = adapter.expand([[5, 151, 6, 151, 7]], tokens, model)
+    ours = model(**adapter.inputs(model, tokens, **prompt)).logits
+    width = model.config.text_config.hidden_size
+    rows, *deep = (level.split(24) for level in data["image_embeds"].split(width, -1))
+    positions, _ = model.model.get_rope_index(prompt["input_ids"], image_grid_thw=data["image_grid_thw"],
+                                              mm_token_type_ids=(prompt["input_ids"] == 151).int())
+
+    def served(rows, deep):
+        sent = SimpleNamespace(pooler_output=rows, deepstack_features=deep)
+        return model(**prompt, position_ids=positions, mm_encoder_outputs={"image": sent}).logits
+
+    assert torch.allclose(ours, served(rows, deep), atol=1e-5)
+    assert not torch.allclose(ours, served(rows[::-1], deep), atol=1e-3)
+    if deep:
+        assert not torch.allclose(ours, served(rows, deep[::-1]), atol=1e-3)
 
 
 def test_ranks(cpu):

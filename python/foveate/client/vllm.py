@@ -44,6 +44,13 @@ def parts(embeds: Embeds, *, uuids: list[str | None] | None = None) -> list[dict
     return made
 
 
+def cached_parts(uuids: list[str]) -> list[dict]:
+    """The same for images that the server has had by these names: without their content. One that it has forgotten is
+    an error of the request; send `parts` then.
+    """
+    return [{"type": "image_embeds", "image_embeds": None, "uuid": name} for name in uuids]
+
+
 def multi_modal_data(embeds: Embeds) -> dict:
     """`multi_modal_data` of a prompt for `vllm.LLM(..., enable_mm_embeds=True)`, with a placeholder for each image.
 
