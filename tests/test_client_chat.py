@@ -2,6 +2,7 @@
 """client: pictures in a chat message: which parts they show, how they are sent, and what they cost."""
 
 import base64
+import doctest
 import io
 import json
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import without
 from child import TESTS
-from foveate.client import PRESERVES, encoded
+from foveate.client import PRESERVES, arrange, chat, count, encoded, vllm
 from foveate.client.chat import crops
 from foveate.client.count import FAMILIES, tokens_of
 from foveate.client.regions import best_boxes, box_around
@@ -201,6 +202,12 @@ def test_the_page_says_what_each_way_preserves():
     page = (TESTS.parent / "docs/guide/send.md").read_text()
     for word, meaning in PRESERVES.items():
         assert f"| `{word}` | {meaning} |" in page
+
+
+@pytest.mark.parametrize("module", [arrange, chat, count, vllm])
+def test_examples(module):
+    found = doctest.testmod(module)
+    assert found.attempted > 0 and found.failed == 0
 
 
 # Errors
