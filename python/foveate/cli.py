@@ -269,10 +269,10 @@ def profile(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def bench(context: typer.Context):
-    """Measure against what a user would use instead, or `bench quality | scaling | select | model`; see its --help."""
+    """Measure against what a user would use, or `bench quality | scaling | select | model | batch`; see its --help."""
     arguments, word = list(context.args), context.args[0] if context.args else ""
     modules = {"quality": "quality_report", "scaling": "bench_scaling", "select": "bench_select",
-               "model": "bench_model"}
+               "model": "bench_model", "batch": "bench_batch"}
     try:
         run_bench = import_module(f"foveate.{modules.get(word, 'bench')}").main
         arguments = arguments[1:] if word in modules else arguments

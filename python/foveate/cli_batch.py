@@ -17,7 +17,6 @@ from rich.text import Text
 from .batch import StoppedError
 from .batch import run as run_batch
 from .batch.options import DTYPES, FORMATS
-from .cli_encode import options_of
 from .layout import KINDS
 from .relevance import SALIENCIES
 
@@ -63,11 +62,12 @@ def batch(
 
     Exit status: 0 done; 1 ended by failures or by the disk; 2 a wrong option; 130 interrupted.
     """
-    asked, _ = options_of({"model": model, "budget": budget, "gaze": (), "layout": layout and layout.value,
-                           "rates": None, "max_rate": max_rate, "information": information,
-                           "saliency": saliency and saliency.value, "roi": (), "query": None, "falloff": None,
-                           "fov": None, "dtype": "float32"})
-    tokens = {name: value for name, value in asked.items() if value is not None and name not in ("dtype", "gaze")}
+    # only what was given: the record of the run is the same as one begun in code
+    given = {"information": information or None, "saliency": saliency and saliency.value}
+    relevance = {name: value for name, value in given.items() if value}
+    given = {"model": model, "budget": budget, "layout": layout and layout.value, "max_rate": max_rate,
+             "relevance": relevance or None}
+    tokens = {name: value for name, value in given.items() if value is not None}
     try:
         with shown(progress.value) as said:
             result = run_batch(source[0] if len(source) == 1 else source, out, gaze=gaze, dtype=dtype.value,
