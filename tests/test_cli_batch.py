@@ -46,7 +46,7 @@ def test_progress_as_json(capsys, folder, tmp_path):
     assert status == 0 and lines[-1]["done"] is True
     assert {name: lines[-1][name] for name in ("images", "failed", "total", "shards", "resumed")} == {
         "images": 9, "failed": 1, "total": 10, "shards": 3, "resumed": 0}
-    assert set(lines[-1]["stages"]) == {"read", "decode", "foveate", "write"}
+    assert set(lines[-1]["stages"]) == {"read", "decode", "foveate", "write", "commit"}
     assert sum(lines[-1]["stages"].values()) == pytest.approx(1, abs=0.01)
     again = run(capsys, "batch", folder, "--out", tmp_path / "out", *ASKED, "--progress", "json", "--resume")[1]
     assert json.loads(again.splitlines()[-1]) | {"seconds": 0} == lines[-1] | {

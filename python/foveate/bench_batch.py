@@ -30,6 +30,7 @@ from .error import require
 
 ASKED = {"model": "qwen2.5-vl", "budget": 273}
 GAZE = (0.4, 0.6)
+SHARD = 16      # images: several shards of so few, so that one is synced while the next is written
 GOALS = {"Pillow, Hugging Face Qwen2-VL processor": 5.0, "OpenCV, INTER_AREA": 2.0}
 
 
@@ -50,7 +51,7 @@ def contenders(paths, scratch):
     peers = Peers(np.zeros((28, 28, 3), np.uint8), len(os.sched_getaffinity(0)))
 
     def ours(**options):
-        return lambda: batch.run(paths, scratch / "ours", backend="cpu", **ASKED | options)
+        return lambda: batch.run(paths, scratch / "ours", backend="cpu", shard_size=SHARD, **ASKED | options)
 
     def theirs(load):
         def loop():
@@ -133,7 +134,7 @@ def on_ray(paths, scratch, workers):
         for repeat in (1, short, long):     # the first starts Ray
             shutil.rmtree(scratch / "ours", ignore_errors=True)
             start = time.perf_counter()
-            batch.run(list(paths) * repeat, scratch / "ours", backend="cpu", gaze=GAZE, shard_size=16,
+            batch.run(list(paths) * repeat, scratch / "ours", backend="cpu", gaze=GAZE, shard_size=SHARD,
                       workers=workers, distributor=name, **ASKED)
             seconds[repeat] = time.perf_counter() - start
         each = (seconds[long] - seconds[short]) / (long - short)

@@ -17,6 +17,7 @@ from .rows import Failed, Maker, Picture, Row, failed
 from .sink import SINKS
 
 AHEAD_PX = 256 << 20    # decoded and not yet tokens: 768 MiB of RGB
+STAGES = ("read", "decode", "foveate", "write", "commit")
 CHUNK_IMAGES, CHUNK_PX = 8, 16 << 20
 EXPECTED = (OSError, ValueError, KeyError, TypeError)   # of a file, of a sidecar, of ours: a fault of this image alone
 
@@ -25,7 +26,7 @@ class Clock:
     """Seconds that each stage was busy, all its threads together."""
 
     def __init__(self):
-        self._lock, self.seconds = threading.Lock(), dict.fromkeys(("read", "decode", "foveate", "write"), 0.0)
+        self._lock, self.seconds = threading.Lock(), dict.fromkeys(STAGES, 0.0)
 
     def timed(self, stage, function, *arguments):
         start = time.perf_counter()
@@ -52,8 +53,10 @@ class Pipeline:
         `stopping` is asked between shards; `said` hears of images, tokens and failures as they come.
         """
         with ThreadPoolExecutor(self._workers, "foveate-decode") as pool, \
-                ThreadPoolExecutor(1, "foveate-write") as writer:
-            begun = deque()     # (number, last image, Written), in order
+                ThreadPoolExecutor(1, "foveate-write") as writer, ThreadPoolExecutor(1, "foveate-commit") as committer:
+            begun = deque()     # (last image, Written), in order
+            adds, commits = deque(), deque()    # what is under way: (future, Written)
+
             def images():
                 for number, indices in shards:
                     if stopping():
@@ -61,34 +64,35 @@ class Pipeline:
                     begun.append((indices[-1], Written(self, number, indices, said)))
                     yield from indices
 
-            waiting = deque()   # what the writer has been given
             try:
                 for chunk in chunks(self._decoded(images(), pool)):
                     rows = iter(self.clock.timed("foveate", self._maker, [p for p in chunk if isinstance(p, Picture)]))
                     rows = [next(rows) if isinstance(item, Picture) else item for item in chunk]
                     for last, part in by_shard(chunk, rows, begun):
                         shard = begun[0][1]
-                        waiting.append((writer.submit(self.clock.timed, "write", shard.add, part), None))
+                        adds.append((writer.submit(self.clock.timed, "write", shard.add, part), shard))
                         if last:
                             begun.popleft()
-                            waiting.append((writer.submit(self.clock.timed, "write", shard.commit), shard))
-                    while len(waiting) > 4 or (waiting and waiting[0][0].done()):
-                        yield from self._written(waiting)
-                while waiting:
-                    yield from self._written(waiting)
+                            closed = writer.submit(self.clock.timed, "write", shard.close)
+                            commits.append((committer.submit(self._commit, shard, closed), shard))
+                    for _ in results(adds, 4):
+                        pass
+                    yield from results(commits, 2)
+                for _ in results(adds, 0):
+                    pass
+                yield from results(commits, 0)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 writer.shutdown(wait=True, cancel_futures=True)
-                for shard in [*(shard for _, shard in begun), *(shard for _, shard in waiting if shard)]:
+                committer.shutdown(wait=True, cancel_futures=True)
+                for _, shard in (*begun, *adds, *commits):
                     shard.abandon()
                 raise
 
-    @staticmethod
-    def _written(waiting):
-        future, shard = waiting.popleft()
-        result = future.result()
-        if shard is not None:
-            yield result
+    def _commit(self, shard, closed):
+        """While the next shard is written: disks are slow to sync."""
+        closed.result()
+        return self.clock.timed("commit", shard.commit)
 
     def _decoded(self, indices, pool):
         """Picture or Failed, in order. Headers are read in order and admit images by their px."""
@@ -137,6 +141,13 @@ class Pipeline:
             return failed(index, self._source.keys[index], error)
 
 
+def results(under_way, most):
+    """Results of what is done, in order; waits until no more than `most` are under way."""
+    while len(under_way) > most or (under_way and under_way[0][0].done()):
+        yield under_way[0][0].result()
+        under_way.popleft()
+
+
 def by_shard(chunk, rows, begun):
     """(whether the shard ends there, rows) of the part of a chunk in each shard; `begun` moves on meanwhile."""
     part = []
@@ -164,7 +175,7 @@ def chunks(items):
 
 
 class Written:
-    """A shard being written; the writer's thread alone calls it."""
+    """A shard being written: `add` and `close` by the writer's thread, then `commit`."""
 
     def __init__(self, pipeline, number, indices, said):
         self._store, self._options, self._number, self._said = pipeline._store, pipeline._options, number, said
@@ -190,10 +201,13 @@ class Written:
         self._said(images=len(made), tokens=tokens, failures=failures)
         self._whole = whole
 
+    def close(self):
+        if self._whole:
+            self._sink.close()
+
     def commit(self):
         if not self._whole:
             return None     # why is what the part before raises
-        self._sink.close()
         record = self._store.commit(self._number, self._path, self._fd, {
             "images": self._images, "tokens": self._tokens, "failed": self._failed})
         self.abandon()
