@@ -2,7 +2,9 @@
 """Decode workers: the same pixels as without them, in memory that is used again, within limits."""
 
 import asyncio
+import contextlib
 import gc
+import io
 import os
 
 import numpy as np
@@ -13,6 +15,7 @@ from foveate.error import InputError, LimitError
 from foveate.serve import worker, worker_process
 from foveate.serve.worker import DecodePool, WorkerError
 from images import random_image
+from PIL import Image
 
 # Literals
 
@@ -35,6 +38,45 @@ def test_same_as_without_a_worker(kind):
         for options in ({}, {"scale": 4}):
             for form in (data, bytearray(data), memoryview(data)):
                 np.testing.assert_array_equal(await pool.decode(form, **options), decode(data, **options))
+
+    run(test)
+
+
+def every_form():
+    """Files of all that the codecs write, and each cut in half."""
+    image, exif = Image.fromarray(random_image(4, 20, 30)), Image.Exif()
+    exif[0x0112] = 6
+    for kind in ("JPEG", "PNG", "WEBP"):
+        for mode in ("1", "L", "LA", "P", "PA", "I;16", "CMYK", "YCbCr", "RGB", "RGBA"):
+            for extra in ({}, {"exif": exif}, {"icc_profile": bytes(200)}, {"transparency": 0}):
+                file = io.BytesIO()
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                    (image.convert("L") if mode == "I;16" else image).convert(mode).save(file, kind, **extra)
+                    yield file.getvalue()
+                    yield file.getvalue()[:file.tell() // 2]
+
+
+def test_every_form_as_without_a_worker():
+    """What a codec would import or open on first use is there: a worker can open nothing."""
+    def without(data, background):
+        try:
+            return decode(data, background=background)
+        except DecodeError as error:
+            return error
+
+    async def test(pool):
+        forms = list(every_form())
+        assert len(forms) > 100
+        for index, data in enumerate(forms):
+            background = (None, (1, 200, 3))[index % 2]
+            expected = without(data, background)
+            if isinstance(expected, DecodeError):
+                with pytest.raises(DecodeError) as caught:
+                    await pool.decode(data, background=background)
+                assert str(caught.value) == str(expected)
+            else:
+                np.testing.assert_array_equal(await pool.decode(data, background=background), expected)
+        assert pool.ended == 0
 
     run(test)
 

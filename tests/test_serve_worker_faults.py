@@ -11,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+import pytest
 from decode_workers import FILE, HEAVY, SMALL, busy, children, code_of, process_of, run, until
 from foveate.serve import worker
 from foveate.serve.worker import WorkerError
@@ -157,7 +158,8 @@ def test_what_a_worker_has():
             assert "hush" not in text.read()
         with open(f"/proc/{pid}/status") as text:
             status = dict(line.split(":\t", 1) for line in text.read().splitlines() if ":\t" in line)
-        assert status["NoNewPrivs"] == "1" and status["Threads"].strip() == "1"
+        assert next(iter(pool.ready)).confined and status["Seccomp"] == "2" and status["NoNewPrivs"] == "1"
+        assert status["Threads"].strip() == "1"
         fds = {int(name): os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
         assert fds.pop(0).startswith("socket:") and fds == {1: "/dev/null", 2: "/dev/null"}
         with open(f"/proc/{pid}/limits") as text:
@@ -173,6 +175,40 @@ def test_what_a_worker_has():
         run(test, memory_mib=64)
     finally:
         del os.environ["FOVEATE_TEST_SECRET"]
+
+
+FORBIDDEN = {
+    "open": "open('/etc/hostname')", "socket": "socket.socket()", "pair": "socket.socketpair()",
+    "fork": "os.fork()", "exec": "os.execv('/bin/true', ['true'])", "signal": "os.kill(os.getppid(), 0)",
+    "memory of others": "libc.process_vm_readv(os.getppid(), 0, 0, 0, 0, 0) and fail()",
+    "trace": "libc.ptrace(16, os.getppid(), 0, 0) and fail()", "list": "os.listdir('/')", "remove": "os.unlink('/x')",
+    "memfd": "os.memfd_create('x')", "limits of others": "resource.prlimit(os.getppid(), resource.RLIMIT_CORE, (0, 0))",
+    "more memory": "resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))",     # which root may
+    "thread": "_thread.start_new_thread(print, ())",
+}
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_what_a_worker_cannot_do(name):
+    """Each works before `confine`, and is refused after it."""
+    script = f"""if True:
+        import _thread, ctypes, os, resource, socket
+        from foveate.serve.confine import confine
+        libc = ctypes.CDLL(None, use_errno=True)
+        def fail():
+            raise OSError(ctypes.get_errno(), "")
+        if {name == "more memory"} and os.geteuid() == 0:
+            os.setuid(65534)
+        assert confine(1 << 28, 1 << 20)
+        try:
+            {FORBIDDEN[name]}
+        except (OSError, ValueError, RuntimeError) as error:
+            assert getattr(error, "errno", 1) in (1, None), error
+        else:
+            os._exit(3)
+        os._exit(7)"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 7, done.stderr
 
 
 def test_interrupts_are_the_services():

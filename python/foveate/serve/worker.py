@@ -192,6 +192,7 @@ class DecodePool:
                     if not good:
                         await asyncio.shield(worker.end())
                 if good:
+                    worker.confined = good == b'{"confined": true}'
                     self.ready.add(worker)
                     self._up.set()
                     return worker

@@ -38,6 +38,7 @@ class Worker:
         self.slabs = collections.deque()    # only this worker's: what it can reach, no other uses
         self.loop = asyncio.get_running_loop()
         self.job = None     # what it is at
+        self.confined = False   # its system calls are filtered
         self.gone = asyncio.Event()
         self.reply = self.loop.create_future()
         self.socket, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
