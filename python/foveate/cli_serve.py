@@ -24,7 +24,7 @@ def serve(
     backend: Annotated[str, typer.Option(help="auto, cpu, vulkan, opengl or cuda.")] = "auto",
     device: Annotated[str | None, typer.Option(help="UUID, index or part of its name.")] = None,
     threads: Annotated[int | None, typer.Option(help="Of the cpu backend.")] = None,
-    decode_workers: Annotated[int, typer.Option(min=1, max=64, help="That turn files into pixels.")] = 1,
+    decode_workers: Annotated[int, typer.Option(min=0, max=64, help="Processes that decode. 0: in this one.")] = 1,
     max_batch_size: Annotated[int, typer.Option(help="Images that run together.")] = 32,
     preferred_batch_size: Annotated[list[int], typer.Option(help="That go at once. May be repeated.")] = (),
     max_queue_delay_microseconds: Annotated[int, typer.Option(help="How long an idle engine waits for more.")] = 0,

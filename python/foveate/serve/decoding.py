@@ -10,12 +10,15 @@ from .. import decode
 
 
 class DecodeThreads:
-    """What a service asks of a decoder: `decode`, `close`, and whether it is `healthy`."""
+    """What a service asks of a decoder: `open`, `decode`, `close`, and whether it is `healthy`."""
 
     healthy = True
 
     def __init__(self, workers, limits):
         self._pixels, self._threads = limits.pixels, ThreadPoolExecutor(workers, "foveate-decode")
+
+    async def open(self):
+        return self
 
     async def decode(self, data: bytes) -> np.ndarray:
         """(H, W, 3) uint8. Raises DecodeError."""

@@ -12,9 +12,11 @@ from ..error import InputError
 from . import http, logs, metrics
 from .auth import check_bind, load_keys
 from .batcher import Batching
+from .decoding import DecodeThreads
 from .limits import Limits
 from .listener import Listener
 from .service import Service
+from .worker import DecodePool
 
 LAST = 0.25     # seconds between the last answer and the end of the listeners: who asks again is told, not cut off
 
@@ -70,10 +72,12 @@ async def serve(settings, announce=lambda addresses: None) -> int:
 
 
 def decoder(settings):
-    """Where encoded images become pixels."""
-    from .decoding import DecodeThreads
-
-    return DecodeThreads(settings.decode_workers, settings.limits)
+    """Where encoded images become pixels: in processes of their own, or with no worker on a thread of this one."""
+    limits = settings.limits
+    if settings.decode_workers == 0:
+        return DecodeThreads(1, limits)
+    return DecodePool(settings.decode_workers, pixels=limits.pixels, file_bytes=limits.encoded,
+                      wait_s=limits.request_s, timeout_s=min(15.0, limits.request_s))
 
 
 def _more_descriptors(connections):

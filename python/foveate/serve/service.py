@@ -19,7 +19,8 @@ from .limits import Limits
 from .models import MODELS, VERSION
 from .protocol import Request, Response
 from .statistics import Statistics
-from .work import image_fault
+from .work import image_fault, worker_fault
+from .worker import WorkerError
 
 log = logging.getLogger("foveate.serve")
 
@@ -44,7 +45,7 @@ class Service:
         engine: options of the Engine, as a dict.
         limits: see Limits; None: the defaults.
         batching: see Batching; None: the defaults.
-        decoder: has `async decode(data)`, `async close()` and `healthy`; None: threads of this process.
+        decoder: a DecodePool that is not open yet, or what does the same; None: a thread of this process.
         models: names of those to serve; None: all.
 
     `await start()` before anything else, `await drain()` and `await close()` in the end.
@@ -64,7 +65,7 @@ class Service:
     async def start(self):
         loop = asyncio.get_running_loop()
         self._engine = await loop.run_in_executor(None, lambda: Engine(**self._options))
-        self._decoder = self._decoder or DecodeThreads(1, self.limits)
+        self._decoder = await (self._decoder or DecodeThreads(1, self.limits)).open()
         self._batcher = Batcher(self._execute, self.batching)
 
     async def drain(self):
@@ -183,6 +184,9 @@ class Service:
             return await self._decoder.decode(source)
         except DecodeError as error:
             raise image_fault(index, error.code, self.limits) from None
+        except WorkerError as error:
+            log.warning("decode worker", extra={"fields": {"code": error.code}})
+            raise worker_fault(index, error.code) from None
 
     def _execute(self, works):
         """On the engine's thread: outputs, or an exception, for each work. A work fails for itself alone."""

@@ -169,6 +169,15 @@ def image_fault(index, code, limits):
     return Fault("image", index=index, what=WORDS.get(code, WORDS["corrupt"]))
 
 
+def worker_fault(index, code):
+    """The same for a decode worker that gave no pixels."""
+    words = {"time": "it takes too long", "memory": "it takes too much memory",
+             "quarantine": "decoders ended in it before"}
+    if code in words:
+        return Fault("image", index=index, what=words[code])
+    return Fault("queue_time" if code == "busy" else "decoder")
+
+
 def take_gaze(work, limits, unit="uv", clamp=False):
     """Sets the gaze of a work: [B, 2], or [B, G, 2] for several points an image."""
     tensor = work.request.inputs.get("gaze")

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decode workers that are killed, hang, run out of memory or lie: each costs one request, and nothing is left of it."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+from decode_workers import FILE, HEAVY, SMALL, busy, children, code_of, process_of, run, until
+from foveate.serve import worker
+from foveate.serve.worker import WorkerError
+
+# What may happen to a worker
+
+def test_killed_in_flight():
+    async def test(pool):
+        task = await busy(pool)
+        following = asyncio.create_task(pool.decode(FILE))
+        begin = time.monotonic()
+        process_of(pool).kill()
+        assert await code_of(task) == "died"
+        assert time.monotonic() - begin < 1
+        np.testing.assert_array_equal(await following, SMALL)
+        assert pool.ended == 1 and pool.healthy
+
+    run(test)
+
+
+def test_killed_while_idle_costs_nothing():
+    async def test(pool):
+        process_of(pool).kill()
+        await until(lambda: not pool.ready)
+        np.testing.assert_array_equal(await pool.decode(FILE), SMALL)       # waits for the next
+        process_of(pool).kill()
+        await until(lambda: pool.ended == 2 and pool.ready)
+        np.testing.assert_array_equal(await pool.decode(FILE), SMALL)
+
+    run(test)
+
+
+def test_hung():
+    async def test(pool):
+        stopped = process_of(pool)
+        os.kill(stopped.pid, signal.SIGSTOP)
+        begin = time.monotonic()
+        assert await code_of(pool.decode(FILE)) == "time"
+        assert time.monotonic() - begin < 2.5
+        assert not os.path.exists(f"/proc/{stopped.pid}")
+        np.testing.assert_array_equal(await pool.decode(FILE), SMALL)
+        assert pool.ended == 0      # this side ended it
+
+    run(test, timeout_s=1.0)
+
+
+def test_too_much_processor_time(monkeypatch):
+    async def test(pool):
+        # the limit that the worker would set itself before each file, set from here: one second that is over at once
+        import resource
+
+        task = await busy(pool)
+        resource.prlimit(process_of(pool).pid, resource.RLIMIT_CPU, (0, resource.RLIM_INFINITY))
+        assert await code_of(task) == "time"
+        np.testing.assert_array_equal(await pool.decode(FILE), SMALL)
+
+    run(test)
+
+
+def test_out_of_memory():
+    async def test(pool):
+        assert await code_of(pool.decode(HEAVY)) == "memory"
+        np.testing.assert_array_equal(await pool.decode(FILE), SMALL)
+        assert pool.ended == 0 and pool.healthy
+
+    run(test, memory_mib=40)
+
+
+def test_a_file_in_which_workers_end_is_refused():
+    async def test(pool):
+        for _ in range(2):
+            task = await busy(pool)
+            process_of(pool).kill()
+            assert await code_of(task) == "died"
+            await until(lambda: pool.ready)
+        before = pool.ended
+        assert await code_of(pool.decode(HEAVY)) == "quarantine"
+        assert pool.ended == before
+        np.testing.assert_array_equal(await pool.decode(FILE), SMALL)
+
+    run(test)
+
+
+def test_crash_loop_shows(monkeypatch):
+    monkeypatch.setattr(worker, "DEATHS_S", 4.0)
+
+    async def test(pool):
+        for count in range(5):
+            assert pool.healthy
+            process_of(pool).kill()
+            await until(lambda count=count: pool.ended == count + 1 and pool.ready)
+        assert not pool.healthy
+        np.testing.assert_array_equal(await pool.decode(FILE), SMALL)       # who asks is served all the same
+        await until(lambda: pool.healthy)
+
+    run(test)
+
+
+def test_kills_leave_nothing():
+    times = []
+
+    async def test(pool):
+        await pool.decode(FILE)
+        gc.collect()
+        before = len(os.listdir("/proc/self/fd"))
+        for count in range(200 if os.environ.get("FOVEATE_LONG") else 12):
+            task = asyncio.create_task(pool.decode(FILE)) if count % 2 else None
+            await asyncio.sleep(0)
+            process_of(pool).kill()
+            await until(lambda count=count: pool.ended == count + 1)
+            times.append(await until(lambda: pool.ready))
+            if task is not None:
+                with contextlib.suppress(WorkerError):
+                    await task
+            pool._suspects.clear()
+            np.testing.assert_array_equal(await pool.decode(FILE), SMALL)
+        task = None
+        gc.collect()
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert children("Z") == [] and len(children()) == 1
+        await pool.decode(FILE)
+
+    run(test)
+    print(f"a worker is back in {np.median(times):.2f} s, {max(times):.2f} s at most")
+
+
+def test_nothing_a_worker_says_is_believed():
+    async def test(pool):
+        for nonsense in (b"no", b"[]", b'{"height": 0, "width": 4}', b'{"height": 16385, "width": 1}',
+                         b'{"height": 16384, "width": 16384}', b'{"height": "1", "width": 1}', b"[" * 4000,
+                         b'{"error": ["shell", "a", "b"]}', b'{"error": ["size", "/etc/passwd", "b"]}', b"\xff"):
+            assert pool._understood(nonsense) is None, nonsense
+
+    run(test)
+
+
+def test_what_a_worker_has():
+    """Its limits, no environment of ours, no descriptor but its socket, no way to more."""
+    os.environ["FOVEATE_TEST_SECRET"] = "hush"
+
+    async def test(pool):
+        pid = process_of(pool).pid
+        with open(f"/proc/{pid}/environ") as text:
+            assert "hush" not in text.read()
+        with open(f"/proc/{pid}/status") as text:
+            status = dict(line.split(":\t", 1) for line in text.read().splitlines() if ":\t" in line)
+        assert status["NoNewPrivs"] == "1" and status["Threads"].strip() == "1"
+        fds = {int(name): os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
+        assert fds.pop(0).startswith("socket:") and fds == {1: "/dev/null", 2: "/dev/null"}
+        with open(f"/proc/{pid}/limits") as text:
+            limits = {line[:26].strip(): line[26:].split()[1] for line in text.read().splitlines()[1:]}
+        assert (limits["Max open files"], limits["Max core file size"], limits["Max processes"]) == ("8", "0", "0")
+        held = int(status["VmSize"].split()[0]) << 10
+        assert 0 < int(limits["Max address space"]) - (64 << 20) <= held
+        assert os.getsid(pid) != os.getsid(0)       # a Ctrl-C in the terminal is the service's alone
+        await pool.decode(FILE)
+        assert len(os.listdir(f"/proc/{pid}/fd")) == 3
+
+    try:
+        run(test, memory_mib=64)
+    finally:
+        del os.environ["FOVEATE_TEST_SECRET"]
+
+
+def test_interrupts_are_the_services():
+    async def test(pool):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(process_of(pool).pid, number)
+        np.testing.assert_array_equal(await pool.decode(FILE), SMALL)
+        assert pool.ended == 0
+
+    run(test)
+
+
+def test_ends_with_the_service():
+    script = """if True:
+        import asyncio, os, signal
+        from foveate.serve.worker import DecodePool
+        async def main():
+            async with DecodePool() as pool:
+                print(next(iter(pool.ready)).process.pid, flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+        asyncio.run(main())"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL and done.stderr == ""
+    begin = time.monotonic()
+    while os.path.exists(f"/proc/{int(done.stdout)}"):
+        with contextlib.suppress(OSError), open(f"/proc/{int(done.stdout)}/stat") as text:
+            if text.read().rpartition(")")[2].split()[0] == "Z":        # ended; nobody here may reap it
+                break
+        assert time.monotonic() - begin < 10
+        time.sleep(0.01)
