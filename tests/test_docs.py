@@ -80,10 +80,11 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def server():
+def server(folder, monkeypatch):
     from serving import running
 
-    with running() as (address, _, _):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    with running("--memory", folder / "foveate") as (address, _, _):
         yield address
 
 

@@ -96,7 +96,7 @@ def test_a_file_in_which_workers_end_is_refused():
 
 
 def test_crash_loop_shows(monkeypatch):
-    monkeypatch.setattr(worker, "DEATHS_S", 4.0)
+    monkeypatch.setattr(worker, "DEATHS_S", 2.0)
 
     async def test(pool):
         for count in range(5):

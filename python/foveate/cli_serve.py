@@ -25,6 +25,7 @@ def serve(
     device: Annotated[str | None, typer.Option(help="UUID, index or part of its name.")] = None,
     threads: Annotated[int | None, typer.Option(help="Of the cpu backend.")] = None,
     decode_workers: Annotated[int, typer.Option(min=0, max=64, help="Processes that decode. 0: in this one.")] = 1,
+    memory: Annotated[Path | None, typer.Option(help="Socket for clients that share memory on this machine.")] = None,
     max_batch_size: Annotated[int, typer.Option(help="Images that run together.")] = 32,
     preferred_batch_size: Annotated[list[int], typer.Option(help="That go at once. May be repeated.")] = (),
     max_queue_delay_microseconds: Annotated[int, typer.Option(help="How long an idle engine waits for more.")] = 0,
@@ -55,7 +56,8 @@ def serve(
         tls_key=tls_key, tls_client_ca=tls_client_ca, engine={"backend": backend, "device": device, "threads": threads},
         limits=parsed(limit), batching=Batching(max_batch_size, tuple(preferred_batch_size),
                                                 max_queue_delay_microseconds),
-        models=tuple(model) or None, decode_workers=decode_workers, triton_metrics=triton_metrics, log_level=log_level)
+        models=tuple(model) or None, decode_workers=decode_workers,
+        memory=memory, triton_metrics=triton_metrics, log_level=log_level)
 
     def announce(addresses):
         if as_json:

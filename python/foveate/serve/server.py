@@ -2,6 +2,7 @@
 """A service's life: sockets, signals, an orderly end."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ from .decoding import DecodeThreads
 from .limits import Limits
 from .listener import Listener
 from .service import Service
+from .shared import MemoryServer
 from .worker import DecodePool
 
 LAST = 0.25     # seconds between the last answer and the end of the listeners: who asks again is told, not cut off
@@ -38,6 +40,7 @@ class Settings:
     batching: Batching = field(default_factory=Batching)
     models: tuple[str, ...] | None = None
     decode_workers: int = 1
+    memory: str | None = None       # path of the socket for clients on this machine
     triton_metrics: bool = False
     log_level: str = "info"
 
@@ -63,8 +66,11 @@ async def serve(settings, announce=lambda addresses: None) -> int:
                       decoder=decoder(settings), models=settings.models)
     try:
         await service.start()
-        listeners = _listeners(settings, service, keys)
-        return await _until_told(service, listeners, sockets, announce)
+        async with contextlib.AsyncExitStack() as beside:
+            if settings.memory is not None:
+                await beside.enter_async_context(MemoryServer(settings.memory, service.infer, limits=settings.limits))
+            listeners = _listeners(settings, service, keys)
+            return await _until_told(service, listeners, sockets, announce)
     finally:
         await service.close()
         for one in sockets.values():
