@@ -164,12 +164,13 @@ def test_what_a_worker_has():
         assert fds.pop(0).startswith("socket:") and fds == {1: "/dev/null", 2: "/dev/null"}
         with open(f"/proc/{pid}/limits") as text:
             limits = {line[:26].strip(): line[26:].split()[1] for line in text.read().splitlines()[1:]}
-        assert (limits["Max open files"], limits["Max core file size"], limits["Max processes"]) == ("8", "0", "0")
-        held = int(status["VmSize"].split()[0]) << 10
-        assert 0 < int(limits["Max address space"]) - (64 << 20) <= held
+        assert (limits["Max open files"], limits["Max core file size"], limits["Max processes"]) == ("16", "0", "0")
+        for name, held, more in (("Max data size", "VmData", 64 << 20), ("Max address space", "VmSize", 1 << 30)):
+            assert 0 < int(limits[name]) - (int(status[held].split()[0]) << 10) <= more + (1 << 20)
         assert os.getsid(pid) != os.getsid(0)       # a Ctrl-C in the terminal is the service's alone
-        await pool.decode(FILE)
-        assert len(os.listdir(f"/proc/{pid}/fd")) == 3
+        for _ in range(9):
+            await pool.decode(FILE)
+        assert len(os.listdir(f"/proc/{pid}/fd")) == 4      # and its memory
 
     try:
         run(test, memory_mib=64)

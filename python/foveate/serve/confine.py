@@ -25,18 +25,23 @@ ALLOW, REFUSE = 0x7FFF0000, 0x00050001      # the second: errno EPERM
 NUMBER, ARCH, FIRST = 0, 4, 16              # offsets in struct seccomp_data
 
 
-def confine(memory: int, file: int) -> bool:
+def confine(memory: int, file: int, shared: int = 0) -> bool:
     """No more memory than this beyond what there is, no larger file, no process, no dump, few system calls.
+
+    Args:
+        memory: bytes of its own; shared: bytes that it may map of others' beside them; file: bytes of a file.
 
     Returns:
         whether the system calls are filtered too: on x86-64, where the kernel has it.
     """
     for name in (signal.SIGINT, signal.SIGTERM):    # for the service, which ends its workers itself when it is done
         signal.signal(name, signal.SIG_IGN)
-    with open("/proc/self/statm") as text:
-        held = int(text.read().split()[0]) * resource.getpagesize()
-    for what, most in ((resource.RLIMIT_AS, held + memory), (resource.RLIMIT_FSIZE, file), (resource.RLIMIT_NOFILE, 8),
-                       (resource.RLIMIT_NPROC, 0), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_MEMLOCK, 0)):
+    with open("/proc/self/status") as text:
+        held = {line.split()[0]: int(line.split()[1]) << 10 for line in text if line.startswith(("VmSize", "VmData"))}
+    for what, most in ((resource.RLIMIT_AS, held["VmSize:"] + memory + shared),
+                       (resource.RLIMIT_DATA, held["VmData:"] + memory), (resource.RLIMIT_FSIZE, file),
+                       (resource.RLIMIT_NOFILE, 16), (resource.RLIMIT_NPROC, 0), (resource.RLIMIT_CORE, 0),
+                       (resource.RLIMIT_MEMLOCK, 0)):
         resource.setrlimit(what, (most, most))
     system = ctypes.CDLL(None, use_errno=True)
     system.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

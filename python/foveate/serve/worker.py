@@ -178,7 +178,7 @@ class DecodePool:
 
     async def _started(self):
         room = -(-self.pixels * 3 // 4096) * 4096
-        options = {"memory": self.memory_mib << 20, "file": room + self.file_bytes, "cpu_s": self.cpu_s}
+        options = {"memory": self.memory_mib << 20, "room": room, "file": room + self.file_bytes, "cpu_s": self.cpu_s}
         while True:
             try:
                 worker = Worker(room, self.file_bytes, options)

@@ -5,20 +5,25 @@ Started by `foveate.serve.worker` as `python -m foveate.serve.worker_main OPTION
 beside each request comes a descriptor of memory, in which the file lies and into which the pixels go.
 """
 
+import collections
 import io
 import json
 import math
+import mmap
 import os
 import resource
 import socket
 import sys
 import time
 
+import numpy as np
+
 from .. import sealed
 from ..decode import DecodeError, decode
 from .confine import confine
 
 MESSAGE = 4096      # bytes, either way
+WINDOWS = 4         # mappings that are kept
 
 
 def warm() -> None:
@@ -33,14 +38,26 @@ def warm() -> None:
     del loaded
 
 
+def window(fd: int, room: int, held=collections.OrderedDict()) -> mmap.mmap:    # noqa: B006 it is kept on purpose
+    """The memory behind a descriptor, mapped once however often it comes: page faults take as long as a copy."""
+    key = os.fstat(fd).st_ino       # no other has it while this is mapped
+    if key not in held:
+        held[key] = sealed.mapped(fd, room, writable=True)
+        if len(held) > WINDOWS:
+            held.popitem(last=False)
+    return held[key]
+
+
 def answer(request: dict, fd: int, cpu_s: int) -> dict:
     """What becomes of one file."""
     # the limit counts from the process's start; of the system's two only the softer moves
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + cpu_s, resource.RLIM_INFINITY))
     data = os.pread(fd, request["size"], request["at"])
+    into = np.frombuffer(window(fd, request["at"]), np.uint8)
     try:
-        pixels = decode(data, **request["options"])
-        sealed.write(fd, pixels)
+        pixels = decode(data, **request["options"], into=into)
+        if pixels.ctypes.data != into.ctypes.data:
+            sealed.write(fd, pixels)
     except DecodeError as error:
         return {"error": error.args}
     except MemoryError:
@@ -52,7 +69,7 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     port = socket.socket(fileno=0)
     warm()
-    confined = confine(options["memory"], options["file"])
+    confined = confine(options["memory"], options["file"], (WINDOWS + 1) * options["room"])
     port.send(json.dumps({"confined": confined}).encode())
     while True:
         message, fds, _, _ = socket.recv_fds(port, MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
