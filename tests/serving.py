@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 from foveate.serve.service import Service
@@ -93,11 +94,12 @@ def running(*words, env=None, token=None):
     command = [sys.executable, "-m", "foveate", "serve", "--http-port", "0", "--metrics-port", "0", "--backend", "cpu",
                "--json", *map(str, words)]
     more = {"FOVEATE_SERVE_TOKEN": token} if token else {}
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                             env={**os.environ, **more, **(env or {})})
+    log = tempfile.TemporaryFile()      # a pipe that nobody reads would stop it
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env={**os.environ, **more, **(env or {})})
+    child.log = log
     try:
         line = child.stdout.readline()
-        assert line, child.stderr.read().decode()
+        assert line, said_by(child)
         found = json.loads(line)
         yield (*(f"{found[what]['host']}:{found[what]['port']}" for what in ("http", "metrics")), child)
     finally:
@@ -109,7 +111,13 @@ def running(*words, env=None, token=None):
                 child.kill()
                 child.wait()
         child.stdout.close()
-        child.stderr.close()
+        log.close()
+
+
+def said_by(child):
+    """Its log so far."""
+    child.log.seek(0)
+    return child.log.read()
 
 
 def infer_body(image=None, outputs=None, **parameters):

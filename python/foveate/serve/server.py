@@ -59,9 +59,9 @@ async def serve(settings, announce=lambda addresses: None) -> int:
     check_bind(settings.host, keys, settings.tls_client_ca)
     if settings.metrics_port is not None:
         check_bind(settings.metrics_host, keys, None)
-    logs.set_up(settings.log_level)
     _more_descriptors(settings.limits.connections)
     sockets = _sockets(settings)
+    lines = logs.set_up(settings.log_level)
     service = Service(settings.engine, limits=settings.limits, batching=settings.batching,
                       decoder=decoder(settings), models=settings.models)
     try:
@@ -75,6 +75,7 @@ async def serve(settings, announce=lambda addresses: None) -> int:
         await service.close()
         for one in sockets.values():
             one.close()
+        lines.close()
 
 
 def decoder(settings):
