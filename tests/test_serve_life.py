@@ -19,6 +19,7 @@ from foveate.serve import server
 from serving import ask, infer_body, jpeg, running, said_by
 from tritonclient.utils import InferenceServerException
 
+LONG = os.environ.get("FOVEATE_LONG") == "1"
 TOKEN = "correct-horse-battery-staple"
 
 
@@ -213,7 +214,7 @@ def stop_under_load(seconds=0.4):
         return counts, child.wait(20)
 
 
-@pytest.mark.parametrize("seconds", [0.2, 0.5])
+@pytest.mark.parametrize("seconds", [0.2, 0.5, *(n / 20 for n in range(5, 13 if LONG else 5))])
 def test_a_stop_loses_nothing(seconds):
     counts, status = stop_under_load(seconds)
     assert status == 0 and counts.get(200, 0) > 0 and set(counts) <= {200, 503}, counts
