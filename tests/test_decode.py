@@ -46,6 +46,24 @@ def png(width, height, bits=8, color=2, body=b""):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
+def test_into_memory_that_there_is():
+    image = pixels()
+    data, room = file_of(image, "JPEG"), np.full(image.nbytes, 7, np.uint8)
+    expected = decode(data)
+    found = decode(data, into=room)
+    np.testing.assert_array_equal(found, expected)
+    assert np.shares_memory(found, room)
+    part = decode(data, scale=2, into=room)
+    np.testing.assert_array_equal(part, decode(data, scale=2))
+    assert np.shares_memory(part, room)
+    small = decode(data, into=room[1:])      # a byte too few
+    np.testing.assert_array_equal(small, expected)
+    assert not np.shares_memory(small, room)
+    other = decode(file_of(image), into=room)
+    np.testing.assert_array_equal(other, image)
+    assert not np.shares_memory(other, room)
+
+
 def test_literal():
     data = file_of(np.array([[[255, 0, 0], [0, 128, 255]]], np.uint8))
     assert decode(data).tolist() == [[[255, 0, 0], [0, 128, 255]]]

@@ -26,10 +26,11 @@ NOT_RUN = {
     "git": "fetches a repository",
     "sudo": "changes the system",
     "foveate bench": "takes minutes; `make bench` runs it",
+    "foveate serve": "does not end; tests/test_serve_life.py starts it, and tells it to stop",
 }
 # <!-- needs: NAME --> before a block: only run where the tests have it; for timm by tests/naflex_cases.py.
 NEEDS = {"vulkan": "lavapipe", "gl": "lavapipe", "cuda": "lavapipe", "cuda-gl": "cuda", "torch": "torch",
-         "hf": "transformers"}
+         "hf": "transformers", "serve": "sys"}
 
 
 def name(page):
@@ -81,6 +82,15 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def server(folder, monkeypatch):
+    from serving import running
+
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    with running("--memory", folder / "foveate") as (address, _, _):
+        yield address
+
+
 # Code and commands
 
 @pytest.mark.parametrize("page,number,text,marker", cases("python"))
@@ -92,6 +102,8 @@ def test_code_runs(folder, page, number, text, marker, request):
         importlib.import_module("transformers")     # without it the test fails
     if lacks(marker):
         pytest.skip(f"no {marker}")
+    if marker == "needs: serve":
+        text = text.replace("127.0.0.1:8000", request.getfixturevalue("server"))
     if marker == "needs: cuda":
         request.getfixturevalue("stub_cuda")("lavapipe")
     if marker == "needs: cuda-gl":

@@ -76,6 +76,7 @@ TEST = (
      lambda: data_file("vulkan/explicit_layer.d/VkLayer_khronos_validation.json") is not None),
     ("spirv-val", "spirv-tools", program("spirv-val")),
     ("readelf", "binutils", program("readelf")),
+    ("openssl", "openssl", program("openssl")),
 )
 
 

@@ -21,6 +21,7 @@ from . import Engine, Error, __version__
 from . import cli_encode as encoding
 from .cli_batch import batch
 from .cli_encode import Failure
+from .cli_serve import serve
 from .doctor import doctor as run_doctor
 from .doctor import info as find_info
 from .layout import KINDS
@@ -279,6 +280,9 @@ def bench(context: typer.Context):
     except ModuleNotFoundError as error:
         raise Failure(f"bench: got no {error.name}, expected it installed. pip install \"foveate[dev]\"") from None
     raise typer.Exit(run_bench(arguments) or 0)
+
+
+app.command()(serve)
 
 
 def version(asked: bool):

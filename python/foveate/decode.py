@@ -72,7 +72,7 @@ def header(data, *, pixels: int = LIMITS["image_pixels"], side: int = LIMITS["im
 
 
 def decode(data, *, scale: int = 1, orient: bool = True, background=None, pixels: int = LIMITS["image_pixels"],
-           side: int = LIMITS["image_side"]) -> np.ndarray:
+           side: int = LIMITS["image_side"], into=None) -> np.ndarray:
     """The pixels of an image file.
 
     Args:
@@ -81,6 +81,7 @@ def decode(data, *, scale: int = 1, orient: bool = True, background=None, pixels
         orient: turn it as its Exif orientation says.
         background: three numbers 0..255 to lay an image with alpha over; None drops alpha.
         pixels, side: see `header`.
+        into: memory to write to, where a JPEG that fits and is not turned is decoded; the array is a view of it then.
 
     Returns:
         (H, W, 3) uint8, RGB; gray, palette, CMYK and 16-bit files too.
@@ -101,7 +102,7 @@ def decode(data, *, scale: int = 1, orient: bool = True, background=None, pixels
     found = header(data, pixels=pixels, side=side)
     array = None
     if found.format == "jpeg" and found.channels != 4:
-        array = _jpeg(data, found, scale)
+        array = _jpeg(data, found, scale, None if orient and found.orientation != 1 else into)
     if array is None:
         array = _pillow(data, found, background)
     return _turned(array, found.orientation) if orient and found.orientation != 1 else array
@@ -112,13 +113,15 @@ def scaled(length: int, scale: int) -> int:
     return -(-length // scale)
 
 
-def _jpeg(data, found, scale):
+def _jpeg(data, found, scale, into):
     """None where libjpeg-turbo objects to something: Pillow, which forgives what is harmless, decides then."""
     try:
         import simplejpeg
     except ModuleNotFoundError:
         return None
     least = {"min_height": scaled(found.height, scale), "min_width": scaled(found.width, scale)} if scale > 1 else {}
+    if into is not None and scaled(found.height, scale) * scaled(found.width, scale) * 3 <= memoryview(into).nbytes:
+        least["buffer"] = into
     try:
         return simplejpeg.decode_jpeg(data, "RGB", min_factor=scale, **least)
     except ValueError:
@@ -151,7 +154,7 @@ def _rgb(picture, background):
         gray = np.asarray(picture).astype(np.uint32)
         return np.repeat(((gray + 128) // 257).astype(np.uint8)[..., None], 3, -1)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
+        picture = picture if picture.mode == "RGBA" else picture.convert("RGBA")
         if background is not None:
             below = Image.new("RGBA", picture.size, (*background, 255))
             picture = Image.alpha_composite(below, picture)
