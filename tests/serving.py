@@ -91,8 +91,8 @@ async def call(app, method, path, body=b"", headers=(), pieces=None, gone=False,
 @contextlib.contextmanager
 def running(*words, env=None, token=None):
     """A service that listens in a child of this process: (http address, metrics address, its Popen)."""
-    command = [sys.executable, "-m", "foveate", "serve", "--http-port", "0", "--metrics-port", "0", "--backend", "cpu",
-               "--json", *map(str, words)]
+    command = [sys.executable, "-m", "foveate", "serve", "--http-port", "0", "--grpc-port", "-1", "--metrics-port", "0",
+               "--backend", "cpu", "--json", *map(str, words)]
     more = {"FOVEATE_SERVE_TOKEN": token} if token else {}
     log = tempfile.TemporaryFile()      # a pipe that nobody reads would stop it
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env={**os.environ, **more, **(env or {})})
@@ -101,6 +101,7 @@ def running(*words, env=None, token=None):
         line = child.stdout.readline()
         assert line, said_by(child)
         found = json.loads(line)
+        child.addresses = {what: f"{one['host']}:{one['port']}" for what, one in found.items()}
         yield (*(f"{found[what]['host']}:{found[what]['port']}" for what in ("http", "metrics")), child)
     finally:
         if child.poll() is None:

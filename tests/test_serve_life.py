@@ -70,7 +70,10 @@ def test_refuses_to_start(tmp_path, monkeypatch, capsys):
             (["--token-file", str(short)], "serve: token of file: got 7 characters, expected 16 or more"),
             (["--token-file", str(tmp_path / "none")], "No such file"),
             (["--http-port", port], f"serve: http port: got 127.0.0.1 {port} (Address already in use), expected an "
-                                    "address that is free."),
+                                    "address that is free. Choose another with --http-port."),
+            (["--http-port", "0", "--grpc-port", port],
+             f"serve: grpc port: got 127.0.0.1 {port} (in use, or not this machine's), expected an address that is "
+             "free. Choose another with --grpc-port."),
             (["--http-port", "0", "--limit", "tokens=x"], "serve: limit tokens: got 'x', expected a number."),
             (["--model", "gpt"], "serve: model: got gpt, expected some of foveate, patchify, shading_rate, warp."),
             (["--log-level", "loud"], "serve: log_level: got loud, expected debug, info, warning or error."),
@@ -133,8 +136,8 @@ def test_a_log_that_nobody_reads():
     """The pipe is full after a few hundred lines; the service goes on."""
     reading, writing = os.pipe()
     try:
-        command = [sys.executable, "-m", "foveate", "serve", "--http-port", "0", "--metrics-port", "-1", "--backend",
-                   "cpu", "--decode-workers", "0", "--json"]
+        command = [sys.executable, "-m", "foveate", "serve", "--http-port", "0", "--grpc-port", "-1", "--metrics-port",
+                   "-1", "--backend", "cpu", "--decode-workers", "0", "--json"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writing) as child:
             os.close(writing)
             found = json.loads(child.stdout.readline())["http"]
