@@ -121,6 +121,21 @@ def said_by(child):
     return child.log.read()
 
 
+def certificates(folder):
+    """server, client and stranger as name.pem and name.key; ca.pem knows the first two."""
+    def openssl(*words):
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    for name in ("ca", "other"):
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", "-days", "2")
+    for name, by in (("server", "ca"), ("client", "ca"), ("stranger", "other")):
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key",
+                "-out", f"{name}.csr", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-out", f"{name}.pem",
+                "-days", "2", "-CAcreateserial", "-copy_extensions", "copy")
+
+
 def infer_body(image=None, outputs=None, **parameters):
     """(body, length of its JSON) of a request for tokens."""
     raw = jpeg() if image is None else image

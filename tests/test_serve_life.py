@@ -15,7 +15,7 @@ import pytest
 import serving
 import tritonclient.http.aio as triton_aio
 from commands import run
-from serving import ask, infer_body, jpeg, running, said_by
+from serving import ask, certificates, infer_body, jpeg, running, said_by
 from tritonclient.utils import InferenceServerException
 
 TOKEN = "correct-horse-battery-staple"
@@ -153,17 +153,7 @@ def test_a_log_that_nobody_reads():
 def test_client_certificates(tmp_path):
     import ssl
 
-    def openssl(*words):
-        subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True)
-
-    for name in ("ca", "other"):
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-                f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", "-days", "2")
-    for name, by in (("server", "ca"), ("client", "ca"), ("stranger", "other")):
-        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key",
-                "-out", f"{name}.csr", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-out", f"{name}.pem",
-                "-days", "2", "-CAcreateserial", "-copy_extensions", "copy")
+    certificates(tmp_path)
     words = ["--tls-cert", tmp_path / "server.pem", "--tls-key", tmp_path / "server.key", "--tls-client-ca",
              tmp_path / "ca.pem", "--host", "0.0.0.0"]
     with running(*words) as (address, _, _):

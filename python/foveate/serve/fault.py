@@ -50,6 +50,7 @@ KINDS = {
     # gRPC
     "message": Kind(400, INVALID, "malformed message: expected one of protobuf"),
     "message_fields": Kind(400, INVALID, "message has too many fields: at most {limit}"),
+    "contents": Kind(400, INVALID, "too many elements in contents: at most {limit}. Send raw_input_contents"),
     "silent": Kind(408, DEADLINE, "no request came for {seconds} s"),
     "streams": Kind(429, EXHAUSTED, "too many streams: at most {limit}", 1),
     "sequence": Kind(400, INVALID, "inference request for sequence {sequence} to model '{model}' must specify the "

@@ -124,10 +124,13 @@ def read(head, raw, limits):
     """A Request of a ModelInferRequest and the raw bytes that were cut out of it."""
     parameters, inputs = _parameters("parameters", head.parameters), {}
     request_id = identity(head.id)
+    numbers = sum(len(values) for entry in head.inputs for _, values in entry.contents.ListFields())
+    if numbers > limits.numbers:
+        raise Fault("contents", limit=limits.numbers)
     if raw and len(raw) != len(head.inputs):
         raise Fault("field", field="raw_input_contents", expected="one for each input, or none at all")
     for index, entry in enumerate(head.inputs):
-        tensor = _input(entry, raw[index] if raw else None, head.model_name, request_id, limits)
+        tensor = _input(entry, raw[index] if raw else None, head.model_name, request_id)
         if tensor.name in inputs:
             raise Fault("twice", what="input", name=shown(tensor.name))
         inputs[tensor.name] = tensor
@@ -151,7 +154,7 @@ def _no_memory(parameters):
         raise Fault("unsupported", what="shared memory by name")
 
 
-def _input(entry, raw, model, request_id, limits):
+def _input(entry, raw, model, request_id):
     name, datatype = entry.name, known_datatype(entry.name, entry.datatype)
     shape, parameters = shape_of("shape", list(entry.shape)), _parameters("input parameters", entry.parameters)
     _no_memory(parameters)
@@ -167,7 +170,7 @@ def _input(entry, raw, model, request_id, limits):
     if set(given) - {CONTENTS[datatype]}:
         raise Fault("field", field="contents", expected=CONTENTS[datatype])
     values, count = getattr(entry.contents, CONTENTS[datatype]), math.prod(shape)
-    if len(values) != count or count > limits.numbers:
+    if len(values) != count:
         raise Fault("elements", id=request_id or "<id_unknown>", name=shown(name), model=shown(model), expected=count,
                     got=len(values))
     if datatype == "BYTES":
