@@ -67,12 +67,15 @@ def lacks(marker):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty folder with a photograph made by code, and the cpu backend where none is named."""
+    """A folder with photographs made by code, and the cpu backend where none is named."""
     from PIL import Image
 
     y, x = np.mgrid[0:360, 0:480]
     pixels = np.stack([x * y >> 6 & 255, x & 255, 255 - (y & 255)], -1).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.jpg")
+    (tmp_path / "photos").mkdir()
+    for name in "abc":
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{name}.jpg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FOVEATE_DEVICE", raising=False)
     monkeypatch.setattr(foveate.Engine.__init__, "__defaults__", ("cpu",))

@@ -173,7 +173,7 @@ def test_corpus_covers_the_catalogue():
     wire = {code for code, kind in KINDS.items() if kind.status < 429}
     own = {"unauthenticated", "not_found", "method", "length", "encoding", "header_length", "headers", "body", "cut",
            "malformed", "slow", "json", "json_depth", "json_keys", "json_numbers", "json_twice", "json_header", "sizes",
-           "message", "message_fields", "contents", "silent", "sequence"}       # of one of them, or of no request
+           "message", "message_fields", "contents", "silent", "sequence", "sequences"}   # of one wire, or of no request
     elsewhere = {"tokens", "values", "limit"}      # by models: tests/test_serve_models.py
     assert wire - own - elsewhere <= {case.code for case in CASES}
 

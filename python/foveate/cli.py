@@ -19,6 +19,7 @@ from rich.text import Text
 
 from . import Engine, Error, __version__
 from . import cli_encode as encoding
+from .cli_batch import batch
 from .cli_encode import Failure
 from .cli_serve import serve
 from .doctor import doctor as run_doctor
@@ -209,6 +210,9 @@ def encode(
         err.print(Text(f"wrote {path}", "dim"))
 
 
+app.command()(batch)
+
+
 @app.command()
 def profile(
     image: Annotated[Path, typer.Argument(help="A picture file.", show_default=False)],
@@ -266,10 +270,10 @@ def profile(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def bench(context: typer.Context):
-    """Measure against what a user would use instead, or `bench quality | scaling | select | model`; see its --help."""
+    """Measure against what a user would use, or `bench quality | scaling | select | model | batch`; see its --help."""
     arguments, word = list(context.args), context.args[0] if context.args else ""
     modules = {"quality": "quality_report", "scaling": "bench_scaling", "select": "bench_select",
-               "model": "bench_model"}
+               "model": "bench_model", "batch": "bench_batch"}
     try:
         run_bench = import_module(f"foveate.{modules.get(word, 'bench')}").main
         arguments = arguments[1:] if word in modules else arguments

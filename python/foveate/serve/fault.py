@@ -55,7 +55,7 @@ KINDS = {
     "streams": Kind(429, EXHAUSTED, "too many streams: at most {limit}", 1),
     "sequence": Kind(400, INVALID, "inference request for sequence {sequence} to model '{model}' must specify the "
                                    "START flag on the first request of the sequence"),
-    "sequences": Kind(429, EXHAUSTED, "too many sequences: at most {limit} a stream"),
+    "sequences": Kind(400, INVALID, "too many sequences: at most {limit} a stream"),
     "kept": Kind(429, EXHAUSTED, "too many pixels are kept for sequences", 1),
     # the request
     "field": Kind(400, INVALID, "malformed request: {field}: expected {expected}"),

@@ -71,7 +71,7 @@ async def _health(service, call):
 
 async def _infer(service, call):
     limits = service.limits
-    if service.gate.full:
+    if service.gate.full and not service.draining:
         raise Fault("queue")    # before its body is read
     data = await call.read(limits.body)
     held = len(data)
