@@ -70,7 +70,7 @@ async def listening(keys=None, **options):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.address[1]}", options=BIG) as channel:
             yield service, server, channel
     finally:
-        await server.stop(0)
+        await server.stop()
         await service.close()
 
 

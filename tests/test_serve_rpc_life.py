@@ -126,6 +126,25 @@ def test_a_stop_loses_nothing_on_either_wire(seconds):
     assert told[0].status() == "StatusCode.UNAVAILABLE" and told[0].message() == KINDS["draining"].text
 
 
+def test_a_stop_does_not_wait_for_who_sends_nothing():
+    async def main():
+        async with listening() as (service, server, channel):
+            calls = [channel.stream_stream(path_of(name))()
+                     for name in ("ModelStreamInfer", "ModelInfer", "ServerReady")]
+            await calls[0].write(tokens_of(budget=12).SerializeToString())
+            await calls[0].read()
+            begin = time.monotonic()
+            await service.drain()
+            await server.stop()
+            assert time.monotonic() - begin < 1
+            for one in calls:
+                with pytest.raises(grpc.aio.AioRpcError) as error:
+                    await one.read()
+                assert Failed(error.value).code == "draining"
+
+    asyncio.run(main())
+
+
 def test_too_much_work_is_refused():
     image = jpeg(size=(240, 320))
 

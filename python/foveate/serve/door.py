@@ -23,14 +23,14 @@ CODES = {code.value[0]: code for code in grpc.StatusCode}
 def options(limits):
     """Of gRPC's own, most of which is HTTP/2."""
     outer = 2 * limits.header_bytes + 4096      # what `Door` measures is refused in words; here is the end
+    idle_ms, header_ms = (max(1, int(seconds * 1000)) for seconds in (limits.idle_s, limits.header_s))
     return {
         "grpc.max_receive_message_length": limits.body, "grpc.max_send_message_length": -1,
         "grpc.max_metadata_size": outer, "grpc.absolute_max_metadata_size": outer,
         "grpc.max_concurrent_streams": limits.in_flight + limits.queue + limits.streams,
         "grpc.max_allowed_incoming_connections": limits.connections,
-        "grpc.server_handshake_timeout_ms": int(limits.header_s * 1000),
-        "grpc.max_connection_idle_ms": int(limits.idle_s * 1000),
-        "grpc.keepalive_time_ms": int(limits.idle_s * 1000), "grpc.keepalive_timeout_ms": int(limits.header_s * 1000),
+        "grpc.server_handshake_timeout_ms": header_ms, "grpc.max_connection_idle_ms": idle_ms,
+        "grpc.keepalive_time_ms": idle_ms, "grpc.keepalive_timeout_ms": header_ms,
         "grpc.keepalive_permit_without_calls": 1, "grpc.http2.min_ping_interval_without_data_ms": 10_000,
         "grpc.http2.max_ping_strikes": 2, "grpc.http2.ping_on_rst_stream_percent": 1,
         "grpc.compression_enabled_algorithms_bitset": 1,    # none: what is compressed has no size before it is undone
@@ -48,12 +48,13 @@ class Call:
 
     async def read(self, most):
         """The one message of a call."""
+        limit = self._limits.body_s
         try:
-            async with asyncio.timeout(self._limits.body_s), self._door.reading:
-                data = await self._context.read()
+            async with asyncio.timeout(limit), self._door.reading:
+                data = await self._next(None)
         except TimeoutError:
-            raise Fault("slow", seconds=self._limits.body_s) from None
-        if data is grpc.aio.EOF:
+            raise Fault("slow", seconds=limit) from None
+        if data is None:
             raise Fault("cut")
         if len(data) > most:
             raise Fault("body", limit=most)
@@ -61,15 +62,24 @@ class Call:
 
     async def read_next(self):
         """The next message of many; None: there are no more."""
+        try:
+            return await self._next(self._limits.idle_s)
+        except TimeoutError:
+            raise Fault("silent", seconds=self._limits.idle_s) from None
+
+    async def _next(self, seconds):
+        """A message, or None where there is none; whoever has sent none when the service ends is told so."""
         reading, ending = asyncio.ensure_future(self._context.read()), self._door.ending
         try:
-            await asyncio.wait((reading, ending), timeout=self._limits.idle_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reading, ending), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 data = reading.result()
                 return None if data is grpc.aio.EOF else data
         finally:
             reading.cancel()
-        raise Fault("draining") if ending.done() else Fault("silent", seconds=self._limits.idle_s)
+        if ending.done():
+            raise Fault("draining")
+        raise TimeoutError
 
     async def write(self, data):
         try:
@@ -192,8 +202,8 @@ class RpcServer:
     async def start(self):
         await self._server.start()
 
-    async def stop(self, grace=1.0):
-        """Streams end where they are, between two requests; nothing new is taken."""
+    async def stop(self):
+        """Nothing new is taken, streams end between two requests, and answers that are under way arrive."""
         if not self.door.ending.done():
             self.door.ending.set_result(None)
-        await self._server.stop(grace)
+        await self._server.stop(self.door.limits.drain_s)

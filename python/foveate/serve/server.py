@@ -9,7 +9,7 @@ import signal
 import socket
 from dataclasses import dataclass, field
 
-from ..error import InputError
+from ..error import InputError, require
 from . import http, logs, metrics
 from .auth import check_bind, load_keys
 from .batcher import Batching
@@ -64,6 +64,7 @@ async def serve(settings, announce=lambda addresses: None) -> int:
     check_bind(settings.host, keys, settings.tls_client_ca)
     if settings.metrics_port is not None:
         check_bind(settings.metrics_host, keys, None)
+    _check_tls(settings)
     embed = embed_of(settings.encoder, settings.encoder_device) if settings.encoder else None
     _more_descriptors(settings.limits.connections)
     sockets = _sockets(settings)
@@ -94,6 +95,23 @@ def decoder(settings):
         return DecodeThreads(1, limits)
     return DecodePool(settings.decode_workers, pixels=limits.pixels, file_bytes=limits.encoded,
                       wait_s=limits.request_s, timeout_s=min(15.0, limits.request_s))
+
+
+def _check_tls(settings):
+    """Here, because HTTP and gRPC would each complain in words of its own, or ask the terminal for a password."""
+    if not settings.tls_cert:
+        return
+    import ssl
+
+    context, good = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), True
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+        if settings.tls_client_ca:
+            context.load_verify_locations(settings.tls_client_ca)
+    except ssl.SSLError:
+        good = False
+    require(good, "serve: tls", "files that do not fit",
+            "PEM: a certificate, its key without a password, and certificates")
 
 
 def _more_descriptors(connections):

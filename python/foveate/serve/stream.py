@@ -31,7 +31,8 @@ class Kept:
         if len(self.images) >= SEQUENCES:
             raise Fault("sequences", limit=SEQUENCES)
         self.room.take(pixels.nbytes)
-        self.images[sequence] = Tensor("image", "UINT8", (1, *pixels.shape), pixels[None])
+        # a copy: the array lies in a message, or in memory of a decoder's, and would keep all of it
+        self.images[sequence] = Tensor("image", "UINT8", (1, *pixels.shape), np.array(pixels)[None])
 
     def drop(self, sequence):
         if sequence in self.images:
@@ -109,7 +110,7 @@ async def _answered(service, request, kept, account):
         if account.kept and not end:
             if len(account.kept) > 1:
                 raise Fault("images", limit=1)
-            kept.put(sequence, np.asarray(account.kept[0]))
+            kept.put(sequence, account.kept[0])
         return response
     finally:
         account.kept = None
