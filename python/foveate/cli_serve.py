@@ -34,6 +34,7 @@ def serve(
     max_queue_delay_microseconds: Annotated[int, typer.Option(help="How long an idle engine waits for more.")] = 0,
     limit: Annotated[list[str], typer.Option(help="NAME=NUMBER, see docs/guide/serve.md. May be repeated.")] = (),
     triton_metrics: Annotated[bool, typer.Option("--triton-metrics", help="Metrics by Triton's names too.")] = False,
+    traces: Annotated[bool, typer.Option("--traces", help="OpenTelemetry's, by OTLP.")] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     as_json: Annotated[bool, typer.Option("--json", help="Addresses as one JSON document.")] = False,
 ):
@@ -63,7 +64,7 @@ def serve(
         limits=parsed(limit), batching=Batching(max_batch_size, tuple(preferred_batch_size),
                                                 max_queue_delay_microseconds),
         models=tuple(model) or None, encoder=encoder, encoder_device=encoder_device, decode_workers=decode_workers,
-        memory=memory, triton_metrics=triton_metrics, log_level=log_level)
+        memory=memory, triton_metrics=triton_metrics, traces=traces, log_level=log_level)
 
     def announce(addresses):
         if as_json:

@@ -45,6 +45,8 @@ class Call:
         self._door, self._context, self._limits = door, context, door.limits
         self.path, self.id, self.account = details.method, secrets.token_hex(8), None
         self.principal = None
+        parents = [value for name, value in details.invocation_metadata or () if name == "traceparent"]
+        self.traceparent = parents[0] if parents else ""
 
     async def read(self, most):
         """The one message of a call."""

@@ -150,7 +150,7 @@ async def _infer(service, request):
     name, version = _named(request)
     service.model(name, version)
     length = _header_length(request)
-    state["account"] = account = Account()
+    state["account"] = account = Account(traceparent=request.headers.get("traceparent", ""))
     try:
         body = await _body(service, request, limits.json if length is None else limits.body)
         if service.draining:

@@ -80,7 +80,7 @@ async def _infer(service, call):
         if service.draining:
             raise Fault("draining")
         found = await message.opened(data, limits)
-        call.account = Account()
+        call.account = Account(traceparent=call.traceparent)
         service.model(found.head.model_name, found.head.model_version)
         request = await message.request_of(found, limits)
         del data, found

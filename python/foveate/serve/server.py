@@ -20,6 +20,7 @@ from .listener import Listener
 from .models.embed import embed_of
 from .service import Service
 from .shared import MemoryServer
+from .traces import Traces
 from .worker import DecodePool
 
 LAST = 0.25     # seconds between the last answer and the end of the listeners: who asks again is told, not cut off
@@ -47,6 +48,7 @@ class Settings:
     decode_workers: int = 1
     memory: str | None = None       # path of the socket for clients on this machine
     triton_metrics: bool = False
+    traces: bool = False            # OpenTelemetry's
     log_level: str = "info"
 
 
@@ -68,9 +70,11 @@ async def serve(settings, announce=lambda addresses: None) -> int:
     embed = embed_of(settings.encoder, settings.encoder_device) if settings.encoder else None
     _more_descriptors(settings.limits.connections)
     sockets = _sockets(settings)
+    traces = Traces() if settings.traces else None
     lines = logs.set_up(settings.log_level)
     service = Service(settings.engine, limits=settings.limits, batching=settings.batching,
                       decoder=decoder(settings), models=settings.models, embed=embed)
+    service.done += [traces] if traces else []
     try:
         calls = _calls(settings, service, keys)
         await service.start()
@@ -85,6 +89,8 @@ async def serve(settings, announce=lambda addresses: None) -> int:
         await service.close()
         for one in sockets.values():
             one.close()
+        if traces:
+            await asyncio.to_thread(traces.close)
         lines.close()
 
 

@@ -36,6 +36,7 @@ class Account:
     queue_ns: int = 0
     run_ns: int = 0
     batch: int = 0
+    traceparent: str = ""       # the client's span, as W3C's Trace Context writes it
     kept: list | None = None    # where the pixels of its images go, for who asks again about them
 
 

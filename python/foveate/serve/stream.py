@@ -78,7 +78,7 @@ async def stream(service, call):
 async def _one(service, call, kept, data):
     """Answers one request; whatever goes wrong with it is its answer."""
     begin, fault, model, request_id, held = time.monotonic(), None, "", "", len(data)
-    call.account = account = Account()
+    call.account = account = Account(traceparent=call.traceparent)
     try:
         service.bodies.take(held)
         try:
