@@ -306,3 +306,19 @@ def test_without_pyarrow(folder, tmp_path, monkeypatch):
     assert batch.run(folder, tmp_path / "out", **ASKED).images == 11
     with pytest.raises(foveate.error.UnsupportedError, match="batch: Parquet: got no pyarrow, expected it installed"):
         batch.run(folder, tmp_path / "two", format="parquet", **ASKED)
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    import subprocess
+    import sys
+
+    Image.fromarray(np.zeros((2000, 2400, 3), np.uint8)).save(tmp_path / "a.jpg")
+    code = ("import resource, sys, foveate.batch as b\n"
+            "peaks = []\n"
+            "for count in (30, 90):\n"
+            "    b.run([sys.argv[1]] * count, sys.argv[2] + str(count), budget=64, shard_size=16, backend='cpu')\n"
+            "    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+            "print(peaks[1] - peaks[0])")
+    grown = subprocess.run([sys.executable, "-c", code, tmp_path / "a.jpg", tmp_path / "out"], capture_output=True,
+                           check=True).stdout
+    assert int(grown) < 160 << 10, "KiB, of 824 MiB more that were decoded"

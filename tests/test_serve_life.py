@@ -15,9 +15,11 @@ import pytest
 import serving
 import tritonclient.http.aio as triton_aio
 from commands import run
+from foveate.serve import server
 from serving import ask, infer_body, jpeg, running, said_by
 from tritonclient.utils import InferenceServerException
 
+LONG = os.environ.get("FOVEATE_LONG") == "1"
 TOKEN = "correct-horse-battery-staple"
 
 
@@ -97,6 +99,23 @@ def test_without_its_packages(capsys, monkeypatch):
 
 
 # ---- who asks, logs, metrics -------------------------------------------------------------------------------
+
+
+def test_answers_are_sent_at_once():
+    """What asyncio accepts from the server's socket does not wait for a client's acknowledgement."""
+    async def test():
+        accepted = asyncio.Queue()
+        one = server._sockets(server.Settings(http_port=0, metrics_port=None))["http"]
+        async with await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), sock=one) as listening:
+            _, client = await asyncio.open_connection(*one.getsockname())
+            writer = await accepted.get()
+            nodelay = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            client.close()
+            writer.close()
+            listening.close()
+        return nodelay
+
+    assert asyncio.run(test()) == 1
 
 
 def test_a_token_logs_and_metrics():
@@ -195,7 +214,7 @@ def stop_under_load(seconds=0.4):
         return counts, child.wait(20)
 
 
-@pytest.mark.parametrize("seconds", [0.2, 0.5])
+@pytest.mark.parametrize("seconds", [0.2, 0.5, *(n / 20 for n in range(5, 13 if LONG else 5))])
 def test_a_stop_loses_nothing(seconds):
     counts, status = stop_under_load(seconds)
     assert status == 0 and counts.get(200, 0) > 0 and set(counts) <= {200, 503}, counts

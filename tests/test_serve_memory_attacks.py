@@ -16,6 +16,7 @@ import pytest
 from foveate import Engine, sealed
 from foveate.serve import shared
 from foveate.serve.protocol import Response
+from images import LONG
 from memory_service import (
     BYTES,
     SHAPE,
@@ -231,7 +232,7 @@ def test_many_regions(service, raw):
     assert all("region" in one for one in given[:8])
     refused(given[8], "serve: memory regions: got 9, expected at most 8", "limit")
     before = descriptors()
-    for _ in range(10000 if os.environ.get("FOVEATE_LONG") else 500):
+    for _ in range(10000 if LONG else 500):
         number = given.pop(0)["region"]
         raw.ask({"op": "unregister", "region": number})
         given.insert(7, raw.register(fds[0]))

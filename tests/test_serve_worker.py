@@ -158,10 +158,30 @@ def test_memory_of_a_large_image_is_given_back(monkeypatch):
 
     async def test(pool):
         before = len(os.listdir("/proc/self/fd"))
-        for _ in range(5):
-            await pool.decode(FILE)
+        for data in (FILE, FILE, FILE[:-40]):
+            with contextlib.suppress(DecodeError):
+                await pool.decode(data)
         gc.collect()
         assert len(os.listdir("/proc/self/fd")) == before
+
+    run(test)
+
+
+def test_a_worker_holds_little():
+    """Of what it decoded into: nothing that was large, nothing that failed."""
+    image = np.tile(random_image(6, 100, 100), (40, 40, 1))     # 48 MB
+    good = file_of(image, "JPEG")
+    bad = good[:len(good) // 2]
+
+    async def test(pool):
+        for data in (good, bad, good, bad):
+            with contextlib.suppress(DecodeError):
+                await pool.decode(data)
+        with open(f"/proc/{next(iter(pool.ready)).process.pid}/status") as text:
+            shared = next(int(line.split()[1]) for line in text if line.startswith("RssShmem"))
+        assert shared < 1024        # KiB
+        gc.collect()
+        assert len(pool.ready) == 1 and not next(iter(pool.ready)).slabs
 
     run(test)
 

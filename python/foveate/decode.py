@@ -154,7 +154,7 @@ def _rgb(picture, background):
         gray = np.asarray(picture).astype(np.uint32)
         return np.repeat(((gray + 128) // 257).astype(np.uint8)[..., None], 3, -1)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
+        picture = picture if picture.mode == "RGBA" else picture.convert("RGBA")
         if background is not None:
             below = Image.new("RGBA", picture.size, (*background, 255))
             picture = Image.alpha_composite(below, picture)

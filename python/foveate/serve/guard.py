@@ -16,9 +16,9 @@ PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 class Guard:
     """An ASGI app around another. keys: None lets everyone in; public: paths that need nobody's name."""
 
-    def __init__(self, app, limits, keys=None, public=PUBLIC, lifespan=None):
+    def __init__(self, app, limits, keys=None, public=PUBLIC, lifespan=None, busy=None):
         self._app, self._limits, self._keys, self._public = app, limits, keys, public
-        self._lifespan = lifespan
+        self._lifespan, self._busy = lifespan, busy
 
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan" and self._lifespan:
@@ -38,6 +38,8 @@ class Guard:
 
         try:
             self._check(scope, state)
+            if self._busy is not None and scope["path"].endswith("/infer"):
+                self._busy()        # before anything is spent on it
             await self._app(scope, receive, sent)
         except Fault as fault:
             state["fault"] = fault

@@ -32,7 +32,12 @@ def app(service, keys=None):
     The service is started and ended with the app, where the server has a lifespan; else whoever runs it does that.
     """
     router = Router(routes(service), redirect_slashes=False, default=_nowhere)
-    return Guard(router, service.limits, keys, lifespan=partial(_lifespan, service))
+    return Guard(router, service.limits, keys, lifespan=partial(_lifespan, service), busy=partial(_busy, service))
+
+
+def _busy(service):
+    if service.gate.full and not service.draining:
+        raise Fault("queue")
 
 
 async def _nowhere(scope, receive, send):
@@ -144,8 +149,6 @@ async def _infer(service, request):
     limits, state = service.limits, request.scope["state"]
     name, version = _named(request)
     service.model(name, version)
-    if service.gate.full:
-        raise Fault("queue")    # before its body is read
     length = _header_length(request)
     state["account"] = account = Account()
     try:

@@ -37,7 +37,7 @@ class Limits:
     pixels: int = _of(_ENGINE["image_pixels"], "pixels an image")
     values: int = _of(64 * MIB, "numbers of an answer's tensors")
     pixels_in_flight: int = _of(256 * MPX, "pixels of all requests that are worked on; three numbers out count as one")
-    in_flight: int = _of(64, "requests that are worked on")
+    in_flight: int = _of(32, "requests that are worked on")
     queue: int = _of(128, "requests that wait for their turn")
     queue_s: float = _of(0.5, "seconds that a request waits for its turn")
     request_s: float = _of(30.0, "seconds a request, from its last byte to its answer")

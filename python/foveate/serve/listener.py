@@ -29,6 +29,34 @@ class _Counted(h11.Connection):
         return event
 
 
+class _Joined:
+    """A transport that sends the small pieces of one turn of the loop together: each call of the kernel's costs."""
+
+    def __init__(self, transport, loop):
+        self._transport, self._loop, self._parts = transport, loop, []
+
+    def __getattr__(self, name):
+        return getattr(self._transport, name)
+
+    def write(self, data):
+        if len(data) < 4096:
+            if not self._parts:
+                self._loop.call_soon(self._flush)
+            self._parts.append(data)
+            return
+        self._flush()
+        self._transport.write(data)
+
+    def close(self):
+        self._flush()
+        self._transport.close()
+
+    def _flush(self):
+        parts, self._parts = self._parts, []
+        if parts:
+            self._transport.write(b"".join(parts))
+
+
 def protocol(limits):
     """The class of a connection with these limits, as uvicorn wants it."""
 
@@ -39,7 +67,7 @@ def protocol(limits):
             self._timer, self._phase, self._bytes = None, None, 0
 
         def connection_made(self, transport):
-            super().connection_made(transport)
+            super().connection_made(_Joined(transport, self.loop))
             if len(self.connections) > limits.connections:
                 return transport.abort()
             self._enter("header")

@@ -222,8 +222,6 @@ class DecodePool:
                 return None, None
             if isinstance(result, tuple):
                 result = worker.lend(slab, *result)
-            else:
-                worker.take(slab)
             worker.job.settle(result)
             worker.job = result = slab = None
 

@@ -23,6 +23,7 @@ from ..decode import DecodeError, decode
 from .confine import confine
 
 MESSAGE = 4096      # bytes, either way
+KEEP = 32 << 20     # bytes: memory that held more is let go of on both sides
 WINDOWS = 4         # mappings that are kept
 
 
@@ -38,36 +39,42 @@ def warm() -> None:
     del loaded
 
 
-def window(fd: int, room: int, held=collections.OrderedDict()) -> mmap.mmap:    # noqa: B006 it is kept on purpose
-    """The memory behind a descriptor, mapped once however often it comes: page faults take as long as a copy."""
-    key = os.fstat(fd).st_ino       # no other has it while this is mapped
-    if key not in held:
-        held[key] = sealed.mapped(fd, room, writable=True)
-        if len(held) > WINDOWS:
-            held.popitem(last=False)
-    return held[key]
+class Windows(collections.OrderedDict):
+    """Memory behind descriptors, mapped once however often it comes: page faults take as long as a copy."""
+
+    def of(self, fd: int, room: int) -> mmap.mmap:
+        key = os.fstat(fd).st_ino       # no other has it while this is mapped
+        if key not in self:
+            self[key] = sealed.mapped(fd, room, writable=True)
+            if len(self) > WINDOWS:
+                self.popitem(last=False)
+        return self[key]
+
+    def forget(self, fd: int) -> None:
+        self.pop(os.fstat(fd).st_ino, None)
 
 
-def answer(request: dict, fd: int, cpu_s: int) -> dict:
+def answer(request: dict, fd: int, cpu_s: int, windows: Windows) -> dict:
     """What becomes of one file."""
     # the limit counts from the process's start; of the system's two only the softer moves
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + cpu_s, resource.RLIM_INFINITY))
     data = os.pread(fd, request["size"], request["at"])
-    into = np.frombuffer(window(fd, request["at"]), np.uint8)
+    into = np.frombuffer(windows.of(fd, request["at"]), np.uint8)
     try:
         pixels = decode(data, **request["options"], into=into)
         if pixels.ctypes.data != into.ctypes.data:
             sealed.write(fd, pixels)
-    except DecodeError as error:
-        return {"error": error.args}
-    except MemoryError:
-        return {"memory": True}
+    except (DecodeError, MemoryError) as error:
+        windows.forget(fd)      # there may be anything in it, of any size
+        return {"error": error.args} if isinstance(error, DecodeError) else {"memory": True}
+    if max(pixels.nbytes, len(data)) > KEEP:
+        windows.forget(fd)
     return {"height": pixels.shape[0], "width": pixels.shape[1]}
 
 
 def main() -> None:
     options = json.loads(sys.argv[1])
-    port = socket.socket(fileno=0)
+    port, windows = socket.socket(fileno=0), Windows()
     warm()
     confined = confine(options["memory"], options["file"], (WINDOWS + 1) * options["room"])
     port.send(json.dumps({"confined": confined}).encode())
@@ -75,7 +82,7 @@ def main() -> None:
         message, fds, _, _ = socket.recv_fds(port, MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
         if not message:
             return
-        said = answer(json.loads(message), fds[0], options["cpu_s"])
+        said = answer(json.loads(message), fds[0], options["cpu_s"], windows)
         os.close(fds[0])
         port.send(json.dumps(said).encode())
 

@@ -11,9 +11,7 @@ import sys
 import weakref
 
 from .. import sealed
-from .worker_main import MESSAGE
-
-KEEP = 32 << 20     # bytes: memory that held more is given back when its pixels are gone
+from .worker_main import KEEP, MESSAGE
 
 
 class Slab:
