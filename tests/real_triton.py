@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Triton as a child: NVIDIA's wheel of it, which wants an older NumPy, and so has an environment of its own."""
+"""A real Triton as a child: NVIDIA's wheel of it, which wants an older NumPy, and so has an environment of its own.
+
+`python tests/real_triton.py COMMAND...` runs a command with `--triton ADDRESS` behind it.
+"""
 
 import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,9 +20,12 @@ from pathlib import Path
 
 import foveate
 from child import TESTS
+from foveate.serve import models
 
 TREE = TESTS.parent
 FOLDER = TREE / ".cache" / "triton"
+PORTS = {what: [(port.name, port.datatypes[0], port.dims, port.optional) for port in ports]
+         for what, ports in (("inputs", models.foveate.INPUTS), ("outputs", models.foveate.OUTPUTS))}
 WANTED = ("nvidia-pytriton==0.7.0", "simplejpeg>=1.8", "pillow>=11")
 
 
@@ -51,8 +58,14 @@ def package(folder):
     return folder
 
 
+def block():
+    """The source of docs/guide/serve_triton.md."""
+    text = (TREE / "docs/guide/serve_triton.md").read_text()
+    return re.search(r"<!-- needs: triton -->\n```python\n(.+?)^```$", text, re.M | re.S)[1]
+
+
 @contextlib.contextmanager
-def running(ports, block):
+def running():
     """Addresses, of HTTP and of metrics, of a Triton with the models of triton_child.py."""
     free = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     numbers = [str(one.getsockname()[1]) for one in free]
@@ -61,7 +74,7 @@ def running(ports, block):
     there = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "FOVEATE", "VK_"))}
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as home:
         there |= {"LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR"), "PYTHONPATH": package(home), "HOME": home}
-        child = subprocess.Popen([python(), TESTS / "triton_child.py", json.dumps(ports), block, *numbers],
+        child = subprocess.Popen([python(), TESTS / "triton_child.py", json.dumps(PORTS), block(), *numbers],
                                  stdout=subprocess.PIPE, stderr=log, env=there)
         try:
             said = b""
@@ -81,3 +94,8 @@ def running(ports, block):
                 child.kill()
                 child.wait()
             child.stdout.close()
+
+
+if __name__ == "__main__":
+    with running() as (http, _):
+        sys.exit(subprocess.run([*sys.argv[1:], "--triton", http]).returncode)

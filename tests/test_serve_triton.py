@@ -15,9 +15,7 @@ import pytest
 import real_triton
 import tritonclient.http as triton
 from foveate.serve import http as routes
-from foveate.serve import models
 from serving import call, jpeg, running, served
-from test_docs import PAGES, blocks
 from triton_otherwise import OTHERWISE
 from triton_requests import REQUESTS, facts
 
@@ -26,8 +24,6 @@ OURS = {key: said for group in OTHERWISE.values() for key, said in group.items()
 # Of a model's configuration: what Triton says beside what we do, and what its model had no need to say.
 NOT_OURS = {"batch_input", "batch_output", "optimization", "runtime"}
 NOT_THERE = {"dynamic_batching", "model_transaction_policy"}
-PORTS = {what: [(port.name, port.datatypes[0], port.dims, port.optional) for port in ports]
-         for what, ports in (("inputs", models.foveate.INPUTS), ("outputs", models.foveate.OUTPUTS))}
 
 
 def asked(address, method, path, headers, body):
@@ -98,8 +94,7 @@ def test_the_configuration_has_its_keys(said, record):
 @pytest.fixture(scope="module")
 def real():
     """(HTTP, metrics) addresses of a real Triton."""
-    found = [text for page in PAGES for _, _, text, marker in blocks(page) if marker == "needs: triton"]
-    with real_triton.running(PORTS, *found) as addresses:
+    with real_triton.running() as addresses:
         yield addresses
 
 
@@ -131,7 +126,7 @@ def test_our_engine_in_triton_gives_the_services_tokens(real):
     files = [jpeg(size=(240, 320), seed=seed) for seed in range(3)]
     gaze = np.array([[0.2, 0.3], [0.5, 0.5], [0.9, 0.1]], np.float32)
     with running() as (address, *_):
-        ours = tokens(address, "foveate", files, gaze, (3,), budget=273, model="qwen2.5-vl")
+        ours = tokens(address, "foveate", files, gaze, (3,), budget=273, model="qwen2.5-vl", dtype="float16")
     theirs = tokens(real[0], "tokens", files, gaze, (3, 1))
     assert theirs["patches"].shape == (3, 4 * 273, 1176)
     for name, array in theirs.items():
