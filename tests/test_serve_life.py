@@ -75,6 +75,7 @@ def test_refuses_to_start(tmp_path, monkeypatch, capsys):
                                     "address that is free."),
             (["--http-port", "0", "--limit", "tokens=x"], "serve: limit tokens: got 'x', expected a number."),
             (["--model", "gpt"], "serve: model: got gpt, expected some of foveate, patchify, shading_rate, warp."),
+            (["--encoder", str(tmp_path)], "expected a folder with config.json and safetensors."),
             (["--log-level", "loud"], "serve: log_level: got loud, expected debug, info, warning or error."),
             (["--tls-cert", "a"], "serve: tls: got one file without the other"),
             (["--max-batch-size", "0"], "serve: max_batch_size: got 0, expected 1..4096."),

@@ -313,3 +313,23 @@ def test_every_backend_serves(backend, make_engine):
     made = asyncio.run(main())
     tokens = Engine(backend="cpu").tokens(PIXELS, gaze=(0.25, 0.75), budget=48, model="qwen2.5-vl", layout="rate")
     assert made.outputs[0].data.tobytes() == tokens.numpy().tobytes()
+
+
+@pytest.mark.parametrize("kind", ["vit", "siglip2"])
+def test_embed_is_the_encoder(tmp_path, cpu, kind):
+    from foveate.model.encoder import load_encoder
+    from foveate.serve.models.embed import embed_of
+    from tiny_models import encoder
+
+    encoder(kind).save_pretrained(tmp_path)
+    made, other = ask(request("embed", gaze=GAZE, budget=20, saliency="both"), request("embed", budget=20),
+                      embed=embed_of(tmp_path))
+    rows, pooled = load_encoder(tmp_path)(PIXELS, engine=cpu, gaze=[[(0.25, 0.75)]], budget=20,
+                                          relevance={"saliency": "both"}, layout="rate")
+    assert np.array_equal(made["embeddings"].data, rows) and made["embeddings"].shape == (1, 20, 48)
+    assert pooled is None or np.array_equal(made["pooled"].data, pooled)
+    assert not np.array_equal(other["embeddings"].data, rows)
+    faults = refused(request("embed", model="vit16"), request("embed", image=np.stack([PIXELS] * 3)),
+                     embed=embed_of(tmp_path), limits=Limits(values=273 * 48 * 2))
+    assert [fault.code for fault in faults] == ["unknown_parameter", "values"]
+    assert refused(request("embed"))[0].text == "Request for unknown model: 'embed' is not found"

@@ -21,6 +21,8 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
     tls_client_ca: Annotated[Path | None, typer.Option(help="Whose certificates clients need, PEM.")] = None,
     model: Annotated[list[str], typer.Option(help="To serve. May be repeated. Default: all.")] = (),
+    encoder: Annotated[Path | None, typer.Option(help="Folder of a checkpoint, for the model embed.")] = None,
+    encoder_device: Annotated[str, typer.Option(help="Of torch.")] = "cpu",
     backend: Annotated[str, typer.Option(help="auto, cpu, vulkan, opengl or cuda.")] = "auto",
     device: Annotated[str | None, typer.Option(help="UUID, index or part of its name.")] = None,
     threads: Annotated[int | None, typer.Option(help="Of the cpu backend.")] = None,
@@ -42,9 +44,12 @@ def serve(
         from .serve.models import MODELS
     except ModuleNotFoundError as error:
         raise Failure(f'serve: got no {error.name}, expected it installed. pip install "foveate[serve]"') from None
-    unknown = ", ".join(name for name in model if name not in MODELS)
+    known = [*MODELS, *(["embed"] if encoder else [])]
+    unknown = ", ".join(name for name in model if name not in known)
     if unknown:
-        raise Failure(f"serve: model: got {unknown}, expected some of {', '.join(MODELS)}.")
+        raise Failure(f"serve: model: got {unknown}, expected some of {', '.join(known)}.")
+    if encoder and not (encoder / "config.json").is_file():
+        raise Failure(f"serve: encoder: got {encoder}, expected a folder with config.json and safetensors.")
     if log_level not in ("debug", "info", "warning", "error"):
         raise Failure(f"serve: log_level: got {log_level}, expected debug, info, warning or error.")
     if bool(tls_cert) != bool(tls_key) or (tls_client_ca and not tls_cert):
@@ -56,7 +61,7 @@ def serve(
         tls_key=tls_key, tls_client_ca=tls_client_ca, engine={"backend": backend, "device": device, "threads": threads},
         limits=parsed(limit), batching=Batching(max_batch_size, tuple(preferred_batch_size),
                                                 max_queue_delay_microseconds),
-        models=tuple(model) or None, decode_workers=decode_workers,
+        models=tuple(model) or None, encoder=encoder, encoder_device=encoder_device, decode_workers=decode_workers,
         memory=memory, triton_metrics=triton_metrics, log_level=log_level)
 
     def announce(addresses):

@@ -16,6 +16,7 @@ from .batcher import Batching
 from .decoding import DecodeThreads
 from .limits import Limits
 from .listener import Listener
+from .models.embed import embed_of
 from .service import Service
 from .shared import MemoryServer
 from .worker import DecodePool
@@ -39,6 +40,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     batching: Batching = field(default_factory=Batching)
     models: tuple[str, ...] | None = None
+    encoder: str | None = None      # folder of a checkpoint, for the model embed
+    encoder_device: str = "cpu"
     decode_workers: int = 1
     memory: str | None = None       # path of the socket for clients on this machine
     triton_metrics: bool = False
@@ -59,11 +62,12 @@ async def serve(settings, announce=lambda addresses: None) -> int:
     check_bind(settings.host, keys, settings.tls_client_ca)
     if settings.metrics_port is not None:
         check_bind(settings.metrics_host, keys, None)
+    embed = embed_of(settings.encoder, settings.encoder_device) if settings.encoder else None
     _more_descriptors(settings.limits.connections)
     sockets = _sockets(settings)
     lines = logs.set_up(settings.log_level)
     service = Service(settings.engine, limits=settings.limits, batching=settings.batching,
-                      decoder=decoder(settings), models=settings.models)
+                      decoder=decoder(settings), models=settings.models, embed=embed)
     try:
         await service.start()
         async with contextlib.AsyncExitStack() as beside:

@@ -47,14 +47,16 @@ class Service:
         batching: see Batching; None: the defaults.
         decoder: a DecodePool that is not open yet, or what does the same; None: a thread of this process.
         models: names of those to serve; None: all.
+        embed: the model of that name, see models/embed.py; None: there is none.
 
     `await start()` before anything else, `await drain()` and `await close()` in the end.
     """
 
-    def __init__(self, engine=None, *, limits=None, batching=None, decoder=None, models=None):
+    def __init__(self, engine=None, *, limits=None, batching=None, decoder=None, models=None, embed=None):
         self.limits = limits or Limits()
         self.batching = batching or Batching()
-        self.models = {name: MODELS[name] for name in models or MODELS}
+        known = {**MODELS, "embed": embed} if embed is not None else MODELS
+        self.models = {name: known[name] for name in models or known}
         self.statistics = {name: Statistics(name, VERSION) for name in self.models}
         self.gate, self.bodies = Gate(self.limits), Bodies(self.limits.bodies)
         self.draining = self.dead = False

@@ -40,8 +40,17 @@ def parameters(limits):
 
 
 def plan(request, limits):
-    names = check_ports(request, INPUTS, OUTPUTS)
-    options, terms = options_of(request, parameters(limits))
+    work = planned(request, limits, OUTPUTS, parameters(limits))
+    work.values = math.prod(preset_of(work.options.get("model")).shape(len(work.sizes), tokens_of(work)))
+    if work.values > limits.values:
+        raise Fault("values", limit=limits.values)
+    return work
+
+
+def planned(request, limits, outputs, known):
+    """Work for tokens, but for its price."""
+    names = check_ports(request, INPUTS, outputs)
+    options, terms = options_of(request, known)
     kind = options.setdefault("layout", "rate")
     if terms and kind != "rate":
         name = next(iter(terms))
@@ -49,20 +58,26 @@ def plan(request, limits):
     work = Work(request, names, {**options, "relevance": terms} if terms else options, ())
     take_images(work, limits)
     take_gaze(work, limits, options.get("unit", "uv"), options.get("clamp", False))
-    tokens = options.get("budget") or (RINGS if kind == "rings" else BUDGET)
-    work.values = math.prod(preset_of(options.get("model")).shape(len(work.sizes), tokens))
-    if work.values > limits.values:
-        raise Fault("values", limit=limits.values)
-    work.key = ("foveate", work.gaze is None, *sorted(options.items()), *sorted(terms.items()))
+    work.key = (request.model, work.gaze is None, *sorted(options.items()), *sorted(terms.items()))
     return work
+
+
+def tokens_of(work):
+    """Tokens an image."""
+    return work.options.get("budget") or (RINGS if work.options["layout"] == "rings" else BUDGET)
 
 
 def run(engine, works):
     """Works as one batch. Rows of an image depend on nothing else in it."""
+    tokens = cut(engine, works)
+    return [outputs for work, outputs in zip(works, split(works, tokens), strict=True)]
+
+
+def cut(engine, works, **more):
+    """Tokens of all their images."""
     images = [image for work in works for image in work.images]
     gaze = None if works[0].gaze is None else [one for work in works for one in work.gaze]
-    tokens = engine.tokens(images, channels="last", gaze=gaze, **works[0].options)
-    return [outputs for work, outputs in zip(works, split(works, tokens), strict=True)]
+    return engine.tokens(images, channels="last", gaze=gaze, **works[0].options, **more)
 
 
 def split(works, tokens):
