@@ -91,8 +91,8 @@ async def call(app, method, path, body=b"", headers=(), pieces=None, gone=False,
 @contextlib.contextmanager
 def running(*words, env=None, token=None):
     """A service that listens in a child of this process: (http address, metrics address, its Popen)."""
-    command = [sys.executable, "-m", "foveate", "serve", "--http-port", "0", "--metrics-port", "0", "--backend", "cpu",
-               "--json", *map(str, words)]
+    command = [sys.executable, "-m", "foveate", "serve", "--http-port", "0", "--grpc-port", "-1", "--metrics-port", "0",
+               "--backend", "cpu", "--json", *map(str, words)]
     more = {"FOVEATE_SERVE_TOKEN": token} if token else {}
     log = tempfile.TemporaryFile()      # a pipe that nobody reads would stop it
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env={**os.environ, **more, **(env or {})})
@@ -101,6 +101,7 @@ def running(*words, env=None, token=None):
         line = child.stdout.readline()
         assert line, said_by(child)
         found = json.loads(line)
+        child.addresses = {what: f"{one['host']}:{one['port']}" for what, one in found.items()}
         yield (*(f"{found[what]['host']}:{found[what]['port']}" for what in ("http", "metrics")), child)
     finally:
         if child.poll() is None:
@@ -118,6 +119,21 @@ def said_by(child):
     """Its log so far."""
     child.log.seek(0)
     return child.log.read()
+
+
+def certificates(folder):
+    """server, client and stranger as name.pem and name.key; ca.pem knows the first two."""
+    def openssl(*words):
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    for name in ("ca", "other"):
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", "-days", "2")
+    for name, by in (("server", "ca"), ("client", "ca"), ("stranger", "other")):
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key",
+                "-out", f"{name}.csr", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-out", f"{name}.pem",
+                "-days", "2", "-CAcreateserial", "-copy_extensions", "copy")
 
 
 def infer_body(image=None, outputs=None, **parameters):

@@ -88,8 +88,8 @@ def server(folder, monkeypatch):
     from serving import running
 
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    with running("--memory", folder / "foveate") as (address, _, _):
-        yield address
+    with running("--memory", folder / "foveate", "--grpc-port", 0) as (_, _, child):
+        yield child.addresses
 
 
 # Code and commands
@@ -104,7 +104,8 @@ def test_code_runs(folder, page, number, text, marker, request):
     if lacks(marker):
         pytest.skip(f"no {marker}")
     if marker == "needs: serve":
-        text = text.replace("127.0.0.1:8000", request.getfixturevalue("server"))
+        for what, port in (("http", 8000), ("grpc", 8001)):
+            text = text.replace(f"127.0.0.1:{port}", request.getfixturevalue("server")[what])
     if marker == "needs: cuda":
         request.getfixturevalue("stub_cuda")("lavapipe")
     if marker == "needs: cuda-gl":

@@ -16,7 +16,7 @@ import serving
 import tritonclient.http.aio as triton_aio
 from commands import run
 from foveate.serve import server
-from serving import ask, infer_body, jpeg, running, said_by
+from serving import ask, certificates, infer_body, jpeg, running, said_by
 from tritonclient.utils import InferenceServerException
 
 LONG = os.environ.get("FOVEATE_LONG") == "1"
@@ -72,11 +72,17 @@ def test_refuses_to_start(tmp_path, monkeypatch, capsys):
             (["--token-file", str(short)], "serve: token of file: got 7 characters, expected 16 or more"),
             (["--token-file", str(tmp_path / "none")], "No such file"),
             (["--http-port", port], f"serve: http port: got 127.0.0.1 {port} (Address already in use), expected an "
-                                    "address that is free."),
+                                    "address that is free. Choose another with --http-port."),
+            (["--http-port", "0", "--grpc-port", port],
+             f"serve: grpc port: got 127.0.0.1 {port} (in use, or not this machine's), expected an address that is "
+             "free. Choose another with --grpc-port."),
             (["--http-port", "0", "--limit", "tokens=x"], "serve: limit tokens: got 'x', expected a number."),
             (["--model", "gpt"], "serve: model: got gpt, expected some of foveate, patchify, shading_rate, warp."),
             (["--encoder", str(tmp_path)], "expected a folder with config.json and safetensors."),
             (["--log-level", "loud"], "serve: log_level: got loud, expected debug, info, warning or error."),
+            (["--tls-cert", str(short), "--tls-key", str(short)],
+             "serve: tls: got files that do not fit, expected PEM: a certificate, its key without a password, and "
+             "certificates."),
             (["--tls-cert", "a"], "serve: tls: got one file without the other"),
             (["--max-batch-size", "0"], "serve: max_batch_size: got 0, expected 1..4096."),
         ):
@@ -153,8 +159,8 @@ def test_a_log_that_nobody_reads():
     """The pipe is full after a few hundred lines; the service goes on."""
     reading, writing = os.pipe()
     try:
-        command = [sys.executable, "-m", "foveate", "serve", "--http-port", "0", "--metrics-port", "-1", "--backend",
-                   "cpu", "--decode-workers", "0", "--json"]
+        command = [sys.executable, "-m", "foveate", "serve", "--http-port", "0", "--grpc-port", "-1", "--metrics-port",
+                   "-1", "--backend", "cpu", "--decode-workers", "0", "--json"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writing) as child:
             os.close(writing)
             found = json.loads(child.stdout.readline())["http"]
@@ -170,17 +176,7 @@ def test_a_log_that_nobody_reads():
 def test_client_certificates(tmp_path):
     import ssl
 
-    def openssl(*words):
-        subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True)
-
-    for name in ("ca", "other"):
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-                f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", "-days", "2")
-    for name, by in (("server", "ca"), ("client", "ca"), ("stranger", "other")):
-        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key",
-                "-out", f"{name}.csr", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-out", f"{name}.pem",
-                "-days", "2", "-CAcreateserial", "-copy_extensions", "copy")
+    certificates(tmp_path)
     words = ["--tls-cert", tmp_path / "server.pem", "--tls-key", tmp_path / "server.key", "--tls-client-ca",
              tmp_path / "ca.pem", "--host", "0.0.0.0"]
     with running(*words) as (address, _, _):

@@ -50,7 +50,8 @@ def request_of(data):
 @contextlib.contextmanager
 def service():
     """(address, process) of one that listens."""
-    words = ["--http-port", "0", "--metrics-port", "-1", "--backend", "cpu", "--json", "--log-level", "warning"]
+    words = ["--http-port", "0", "--grpc-port", "-1", "--metrics-port", "-1", "--backend", "cpu", "--json",
+             "--log-level", "warning"]
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen([sys.executable, "-m", "foveate", "serve", *words], stdout=subprocess.PIPE, stderr=log)
         try:

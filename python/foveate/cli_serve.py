@@ -14,6 +14,7 @@ from .cli_encode import Failure
 def serve(
     host: Annotated[str, typer.Option(help="Where to listen; public ones need a token or mTLS.")] = "127.0.0.1",
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="Of HTTP. 0: any that is free.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=-1, max=65535, help="Of gRPC. 0: any; -1: no gRPC.")] = 8001,
     metrics_host: Annotated[str, typer.Option(help="Where metrics are.")] = "127.0.0.1",
     metrics_port: Annotated[int, typer.Option(min=-1, max=65535, help="Of metrics. 0: any; -1: no metrics.")] = 8002,
     token_file: Annotated[Path | None, typer.Option(help="Tokens that may ask. Else: FOVEATE_SERVE_TOKEN.")] = None,
@@ -36,7 +37,7 @@ def serve(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     as_json: Annotated[bool, typer.Option("--json", help="Addresses as one JSON document.")] = False,
 ):
-    """Answer requests of the Open Inference Protocol v2 over HTTP, until SIGTERM."""
+    """Answer requests of the Open Inference Protocol v2 over HTTP and gRPC, until SIGTERM."""
     try:
         from .serve import server
         from .serve.batcher import Batching
@@ -56,7 +57,7 @@ def serve(
         raise Failure("serve: tls: got one file without the other, expected --tls-cert with --tls-key, and with "
                       "--tls-client-ca both.")
     settings = server.Settings(
-        host=host, http_port=http_port, metrics_host=metrics_host,
+        host=host, http_port=http_port, grpc_port=None if grpc_port < 0 else grpc_port, metrics_host=metrics_host,
         metrics_port=None if metrics_port < 0 else metrics_port, token_file=token_file, tls_cert=tls_cert,
         tls_key=tls_key, tls_client_ca=tls_client_ca, engine={"backend": backend, "device": device, "threads": threads},
         limits=parsed(limit), batching=Batching(max_batch_size, tuple(preferred_batch_size),
@@ -68,9 +69,9 @@ def serve(
         if as_json:
             print(json.dumps({what: {"host": host, "port": port} for what, (host, port) in addresses.items()}))
         for what, (where, port) in () if as_json else addresses.items():
-            scheme = "https" if what == "http" and tls_cert else "http"
-            path = "metrics" if what == "metrics" else "v2"
-            print(f"{scheme}://{f'[{where}]' if ':' in where else where}:{port}/{path}")
+            scheme = {"grpc": "grpc"}.get(what, "http") + ("s" if tls_cert and what != "metrics" else "")
+            path = {"http": "/v2", "metrics": "/metrics"}.get(what, "")
+            print(f"{scheme}://{f'[{where}]' if ':' in where else where}:{port}{path}")
         sys.stdout.flush()
 
     raise typer.Exit(server.run(settings, announce))

@@ -47,6 +47,16 @@ KINDS = {
     "json_numbers": Kind(400, INVALID, "too many elements in JSON: at most {limit}. Send or ask for binary data"),
     "json_twice": Kind(400, INVALID, "JSON names a key twice in one object"),
     "json_header": Kind(400, INVALID, "JSON in front of binary data is too large: at most {limit} bytes"),
+    # gRPC
+    "message": Kind(400, INVALID, "malformed message: expected one of protobuf"),
+    "message_fields": Kind(400, INVALID, "message has too many fields: at most {limit}"),
+    "contents": Kind(400, INVALID, "too many elements in contents: at most {limit}. Send raw_input_contents"),
+    "silent": Kind(408, DEADLINE, "no request came for {seconds} s"),
+    "streams": Kind(429, EXHAUSTED, "too many streams: at most {limit}", 1),
+    "sequence": Kind(400, INVALID, "inference request for sequence {sequence} to model '{model}' must specify the "
+                                   "START flag on the first request of the sequence"),
+    "sequences": Kind(400, INVALID, "too many sequences: at most {limit} a stream"),
+    "kept": Kind(429, EXHAUSTED, "too many pixels are kept for sequences", 1),
     # the request
     "field": Kind(400, INVALID, "malformed request: {field}: expected {expected}"),
     "input_twice": Kind(400, INVALID, "[request id: {id}] input '{name}' already exists in request"),
@@ -55,7 +65,7 @@ KINDS = {
                                 "'{model}'"),
     "additional": Kind(400, INVALID, "unexpected additional input data for model '{model}'"),
     "datatype": Kind(400, INVALID, "inference input '{name}' has an unknown data-type"),
-    "binary_only": Kind(400, INVALID, "{way} {datatype} data via JSON is not supported. Please use the binary data "
+    "binary_only": Kind(400, INVALID, "{way} {datatype} data via {by} is not supported. Please use the binary data "
                                       "format for {what} {name}"),
     "value": Kind(400, INVALID, "inference input '{name}' has a value outside of {datatype}"),
     "byte_size": Kind(400, INVALID, "[request id: {id}] input byte size mismatch for input '{name}' for model "

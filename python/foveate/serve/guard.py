@@ -84,11 +84,7 @@ class Guard:
                   "path": scope["path"][:200], "status": status, "ms": round(seconds * 1e3, 3)}
         if fault is not None:
             fields["code"] = fault.code
-        if account is not None and account.model:
-            fields |= {"model": account.model, "images": account.images, "pixels": account.pixels,
-                       "decode_ms": round(account.decode_ns / 1e6, 3), "queue_ms": round(account.queue_ns / 1e6, 3),
-                       "engine_ms": round(account.run_ns / 1e6, 3), "batch": account.batch}
-        logs.request(**fields)
+        logs.request(account, **fields)
 
 
 def body_of(fault, request_id):

@@ -38,6 +38,8 @@ class Limits:
     values: int = _of(64 * MIB, "numbers of an answer's tensors")
     pixels_in_flight: int = _of(256 * MPX, "pixels of all requests that are worked on; three numbers out count as one")
     in_flight: int = _of(32, "requests that are worked on")
+    streams: int = _of(64, "streams of gRPC at once")
+    kept: int = _of(512 * MIB, "bytes of pixels that streams keep for their next requests, of all together")
     queue: int = _of(128, "requests that wait for their turn")
     queue_s: float = _of(0.5, "seconds that a request waits for its turn")
     request_s: float = _of(30.0, "seconds a request, from its last byte to its answer")

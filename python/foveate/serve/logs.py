@@ -4,6 +4,7 @@
 import atexit
 import json
 import logging
+import os
 import queue
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 
 WAITING = 10_000    # lines; where nobody reads them, those that come then are lost, and the service goes on
 log = logging.getLogger("foveate.serve")
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")     # read when grpc is imported; it would write between our lines
 
 
 class Lines(logging.Formatter):
@@ -66,13 +68,18 @@ def set_up(level="info", stream=None):
     """Sends the service's log, and uvicorn's warnings, to a stream; None: stderr. The handler: close it in the end."""
     handler = Written(stream or sys.stderr)
     atexit.register(handler.close)
-    for name, least in (("foveate.serve", level.upper()), ("uvicorn.error", "WARNING"), ("asyncio", "WARNING")):
+    for name, least in (("foveate.serve", level.upper()), ("uvicorn.error", "WARNING"), ("asyncio", "WARNING"),
+                        ("grpc", "WARNING")):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(least)
     return handler
 
 
-def request(**fields):
-    """One request's line."""
+def request(account=None, **fields):
+    """One request's line, with what its account says."""
+    if account is not None and account.model:
+        fields |= {"model": account.model, "images": account.images, "pixels": account.pixels,
+                   "decode_ms": round(account.decode_ns / 1e6, 3), "queue_ms": round(account.queue_ns / 1e6, 3),
+                   "engine_ms": round(account.run_ns / 1e6, 3), "batch": account.batch}
     log.info("request", extra={"fields": fields})

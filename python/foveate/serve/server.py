@@ -9,11 +9,12 @@ import signal
 import socket
 from dataclasses import dataclass, field
 
-from ..error import InputError
+from ..error import InputError, require
 from . import http, logs, metrics
 from .auth import check_bind, load_keys
 from .batcher import Batching
 from .decoding import DecodeThreads
+from .door import RpcServer
 from .limits import Limits
 from .listener import Listener
 from .models.embed import embed_of
@@ -30,6 +31,7 @@ class Settings:
 
     host: str = "127.0.0.1"
     http_port: int | None = 8000
+    grpc_port: int | None = 8001
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = 8002
     token_file: str | None = None
@@ -62,6 +64,7 @@ async def serve(settings, announce=lambda addresses: None) -> int:
     check_bind(settings.host, keys, settings.tls_client_ca)
     if settings.metrics_port is not None:
         check_bind(settings.metrics_host, keys, None)
+    _check_tls(settings)
     embed = embed_of(settings.encoder, settings.encoder_device) if settings.encoder else None
     _more_descriptors(settings.limits.connections)
     sockets = _sockets(settings)
@@ -69,12 +72,15 @@ async def serve(settings, announce=lambda addresses: None) -> int:
     service = Service(settings.engine, limits=settings.limits, batching=settings.batching,
                       decoder=decoder(settings), models=settings.models, embed=embed)
     try:
+        calls = _calls(settings, service, keys)
         await service.start()
         async with contextlib.AsyncExitStack() as beside:
             if settings.memory is not None:
                 await beside.enter_async_context(MemoryServer(settings.memory, service.infer, limits=settings.limits))
+            if calls is not None:
+                beside.push_async_callback(calls.stop)
             listeners = _listeners(settings, service, keys)
-            return await _until_told(service, listeners, sockets, announce)
+            return await _until_told(service, listeners, sockets, calls, announce)
     finally:
         await service.close()
         for one in sockets.values():
@@ -89,6 +95,23 @@ def decoder(settings):
         return DecodeThreads(1, limits)
     return DecodePool(settings.decode_workers, pixels=limits.pixels, file_bytes=limits.encoded,
                       wait_s=limits.request_s, timeout_s=min(15.0, limits.request_s))
+
+
+def _check_tls(settings):
+    """Here, because HTTP and gRPC would each complain in words of its own, or ask the terminal for a password."""
+    if not settings.tls_cert:
+        return
+    import ssl
+
+    context, good = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), True
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+        if settings.tls_client_ca:
+            context.load_verify_locations(settings.tls_client_ca)
+    except ssl.SSLError:
+        good = False
+    require(good, "serve: tls", "files that do not fit",
+            "PEM: a certificate, its key without a password, and certificates")
 
 
 def _more_descriptors(connections):
@@ -113,9 +136,26 @@ def _sockets(settings):
         except OSError as error:
             for one in found.values():
                 one.close()
-            raise InputError(f"serve: {what} port: got {host} {port} ({os.strerror(error.errno or 0)}), expected an "
-                             "address that is free. Choose another with --http-port or --metrics-port.") from None
+            raise _taken(what, host, port, os.strerror(error.errno or 0)) from None
     return found
+
+
+def _taken(what, host, port, why):
+    return InputError(f"serve: {what} port: got {host} {port} ({why}), expected an address that is free. Choose "
+                      f"another with --{what}-port.")
+
+
+def _calls(settings, service, keys):
+    """gRPC on its port, not started yet; None where none is wanted."""
+    if settings.grpc_port is None:
+        return None
+    calls = RpcServer(service, keys)
+    tls = (settings.tls_cert, settings.tls_key, settings.tls_client_ca) if settings.tls_cert else ()
+    try:
+        calls.bind(settings.host, settings.grpc_port, *tls)
+    except OSError as error:
+        raise _taken("grpc", settings.host, settings.grpc_port, error) from None
+    return calls
 
 
 def _listeners(settings, service, keys):
@@ -127,14 +167,16 @@ def _listeners(settings, service, keys):
         if settings.tls_client_ca:
             tls |= {"ssl_ca_certs": settings.tls_client_ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
     limits = settings.limits
-    found = {"http": Listener(http.app(service, keys), limits, **tls)}
+    found = {}
+    if settings.http_port is not None:
+        found["http"] = Listener(http.app(service, keys), limits, **tls)
     if settings.metrics_port is not None:
         shown = metrics.Metrics(service, settings.triton_metrics)
         found["metrics"] = Listener(metrics.app(shown, limits, keys), limits)
     return found
 
 
-async def _until_told(service, listeners, sockets, announce):
+async def _until_told(service, listeners, sockets, calls, announce):
     loop, told = asyncio.get_running_loop(), asyncio.Event()
 
     def signalled():
@@ -147,7 +189,11 @@ async def _until_told(service, listeners, sockets, announce):
     tasks = [loop.create_task(listeners[what].serve([sockets[what]])) for what in listeners]
     while not all(one.started for one in listeners.values()) and not any(task.done() for task in tasks):
         await asyncio.sleep(0.005)
-    announce({what: one.getsockname()[:2] for what, one in sockets.items()})
+    addresses = {what: one.getsockname()[:2] for what, one in sockets.items()}
+    if calls is not None:
+        await calls.start()
+        addresses["grpc"] = calls.address
+    announce(addresses)
     waiting = loop.create_task(told.wait())
     await asyncio.wait((waiting, *tasks), return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
@@ -156,6 +202,8 @@ async def _until_told(service, listeners, sockets, announce):
     await asyncio.sleep(LAST)
     for one in listeners.values():
         one.should_exit = True
+    if calls is not None:
+        await calls.stop()
     ended = await asyncio.gather(*tasks, return_exceptions=True)
     logs.log.info("ended")
     return 1 if any(isinstance(one, BaseException) for one in ended) else 0

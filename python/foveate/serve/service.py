@@ -36,6 +36,7 @@ class Account:
     queue_ns: int = 0
     run_ns: int = 0
     batch: int = 0
+    kept: list | None = None    # where the pixels of its images go, for who asks again about them
 
 
 class Service:
@@ -156,6 +157,8 @@ class Service:
                 begin = time.monotonic_ns()
                 work.images = await self._decoded(work)
                 account.decode_ns = time.monotonic_ns() - begin
+                if account.kept is not None:
+                    account.kept[:] = work.images
                 done = await self._batcher.submit(work, module.BATCHES)
         except TimeoutError:
             raise Fault("deadline") from None

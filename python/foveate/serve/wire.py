@@ -170,7 +170,7 @@ def _output(value, binary):
 
 def _from_json(name, datatype, shape, data, model, request_id, limits):
     if datatype in BINARY_ONLY:
-        raise Fault("binary_only", way="receiving", datatype=datatype, what="input", name=shown(name))
+        raise Fault("binary_only", way="receiving", by="JSON", datatype=datatype, what="input", name=shown(name))
     count = math.prod(shape)
     blanks = {"id": unknown(request_id), "name": shown(name), "model": shown(model), "expected": count}
     flat = _flat(data, shape)
@@ -228,7 +228,8 @@ def write(response, request, limits):
 
 def _to_json(tensor, limits):
     if tensor.datatype in (*BINARY_ONLY, "BYTES"):
-        raise Fault("binary_only", way="sending", datatype=tensor.datatype, what="output", name=tensor.name)
+        raise Fault("binary_only", way="sending", by="JSON", datatype=tensor.datatype, what="output",
+                    name=tensor.name)
     if tensor.data.size > limits.numbers_out:
         raise Fault("json_numbers", limit=limits.numbers_out)
     return np.ascontiguousarray(tensor.data).reshape(-1)
