@@ -114,6 +114,8 @@ def test_refuses(monkeypatch):
         ray.application({})
     with pytest.raises(InputError, match="serve: argument: got hots, expected host, token_file, backend"):
         ray.application({"hots": "127.0.0.1"})
+    with pytest.raises(InputError, match="serve: argument: got cpus=many, expected a number"):
+        ray.application({"cpus": "many"})
     with pytest.raises(InputError, match="serve: replicas: got 2, 1, expected 1 <= at least <= at most"):
         ray.deployment(replicas=(2, 1))
     with pytest.raises(InputError, match=r"serve: TLS under Ray: got a\.pem, expected none. Ray's proxies"):

@@ -8,6 +8,7 @@ Ray's proxies are in front of it: they read requests, and hand them to replicas.
 """
 
 import importlib
+import re
 
 from ..error import UnsupportedError, require
 from . import http
@@ -16,7 +17,8 @@ from .server import Settings, decoder
 from .service import Service
 
 WAIT_S = 5      # beyond its own time to drain, until Ray ends a replica that does not
-WORDS = ("host", "token_file", "backend", "device", "decode_workers", "min_replicas", "max_replicas", "cpus", "gpus")
+NUMBERS = {"decode_workers": "1", "min_replicas": "1", "max_replicas": "4", "cpus": "1", "gpus": "0"}
+WORDS = ("host", "token_file", "backend", "device", *NUMBERS)
 
 
 class Replica:
@@ -87,8 +89,10 @@ def application(arguments: dict[str, str]):
     """
     for word in arguments:
         require(word in WORDS, "serve: argument", word, ", ".join(WORDS))
-    given = {"host": "0.0.0.0", "decode_workers": 1, "min_replicas": 1, "max_replicas": 4, "cpus": 1, "gpus": 0,
-             **arguments}
+    given = {"host": "0.0.0.0", **NUMBERS, **arguments}
+    for word in NUMBERS:
+        form = r"\d{1,4}(\.\d{1,4})?" if word in ("cpus", "gpus") else r"\d{1,4}"
+        require(re.fullmatch(form, given[word]), "serve: argument", f"{word}={given[word]}", "a number")
     engine = {name: given[name] for name in ("backend", "device") if name in given}
     settings = Settings(host=given["host"], token_file=given.get("token_file"), engine=engine,
                         decode_workers=int(given["decode_workers"]))
