@@ -207,6 +207,9 @@ def test_sequences_of_a_stream():
                 f"inference parameter '{name}' for model 'foveate': expected {what}" for name, what in (
                     ("sequence_id", "a whole number, or at most 128 characters"), ("sequence_start", "true or false"),
                     ("sequence_id", "a whole number, or at most 128 characters"))]
+            size = {"height": 48, "width": 64}
+            rates = [tokens_of(b"", GAZE, "shading_rate", sequence_id=1, sequence_start=k == 0, **size) for k in (0, 1)]
+            assert not any(one.error_message for one in await streamed(channel, *rates))     # of no image at all
             alone = tokens_of(sequence_id=1)
             assert (await refused(channel, "ModelInfer", alone)).code == "unknown_parameter"
             assert server.door.room.held == 0

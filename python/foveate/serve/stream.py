@@ -24,19 +24,24 @@ class Kept:
     """Images of a stream's sequences, and what all streams keep together."""
 
     room: object
-    images: dict = field(default_factory=dict)
+    images: dict = field(default_factory=dict)      # None: it has none
 
-    def put(self, sequence, pixels):
+    def start(self, sequence):
         self.drop(sequence)
         if len(self.images) >= SEQUENCES:
             raise Fault("sequences", limit=SEQUENCES)
-        self.room.take(pixels.nbytes)
+        self.images[sequence] = None
+
+    def put(self, sequence, pixels):
+        self.drop(sequence)
+        self.room.take(pixels.nbytes)       # where there is none, the sequence is over
         # a copy: the array lies in a message, or in memory of a decoder's, and would keep all of it
         self.images[sequence] = Tensor("image", "UINT8", (1, *pixels.shape), np.array(pixels)[None])
 
     def drop(self, sequence):
-        if sequence in self.images:
-            self.room.give(self.images.pop(sequence).data.nbytes)
+        image = self.images.pop(sequence, None)
+        if image is not None:
+            self.room.give(image.data.nbytes)
 
     def close(self):
         for sequence in list(self.images):
@@ -100,11 +105,12 @@ async def _answered(service, request, kept, account):
     if not start and sequence not in kept.images:
         raise Fault("sequence", sequence=sequence, model=request.model)
     if start:
-        kept.drop(sequence)
+        kept.start(sequence)
+    image = kept.images[sequence]
     if "image" in request.inputs:
         account.kept = []
-    elif sequence in kept.images:
-        request = replace(request, inputs={"image": kept.images[sequence], **request.inputs})
+    elif image is not None:
+        request = replace(request, inputs={"image": image, **request.inputs})
     try:
         response = await service.infer(request, account)
         if account.kept and not end:
@@ -112,6 +118,9 @@ async def _answered(service, request, kept, account):
                 raise Fault("images", limit=1)
             kept.put(sequence, account.kept[0])
         return response
+    except Fault:
+        end = end or image is None      # it has not begun
+        raise
     finally:
         account.kept = None
         if end:
