@@ -85,6 +85,7 @@ bench:               ## speed against what a user would use instead; time agains
 	@$(PY) -m foveate bench model --out docs/measured
 	@$(PY) -m foveate bench select --out docs/measured
 	@$(PY) -m foveate bench batch --ray --out docs/measured
+	@$(PY) tests/real_triton.py $(PY) -m foveate bench serve --out docs/measured
 	@$(PY) tools/measured.py
 
 train-demo:          ## trains the small model that the demo asks: 27 minutes, two cores

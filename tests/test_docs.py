@@ -28,7 +28,8 @@ NOT_RUN = {
     "foveate bench": "takes minutes; `make bench` runs it",
     "foveate serve": "does not end; tests/test_serve_life.py starts it, and tells it to stop",
 }
-# <!-- needs: NAME --> before a block: only run where the tests have it; for timm by tests/naflex_cases.py.
+# <!-- needs: NAME --> before a block: only run where the tests have it.
+ELSEWHERE = ("needs: timm", "needs: triton")    # tests/naflex_cases.py and test_serve_triton.py run them
 NEEDS = {"vulkan": "lavapipe", "gl": "lavapipe", "cuda": "lavapipe", "cuda-gl": "cuda", "torch": "torch",
          "hf": "transformers", "serve": "sys"}
 
@@ -55,7 +56,7 @@ def blocks(page):
 def cases(*languages):
     return [pytest.param(page, number, text, marker, id=f"{name(page)}:{number}")
             for page in PAGES for number, language, text, marker in blocks(page)
-            if language in languages and not marker.startswith("include:") and marker != "needs: timm"]
+            if language in languages and not marker.startswith("include:") and marker not in ELSEWHERE]
 
 
 def lacks(marker):

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of docs/guide/serve.md are those of the source. `python tests/test_serve_docs.py` writes them again."""
+"""The tables of docs/guide/serve.md and serve_triton.md are those of the source.
 
+`python tests/test_serve_docs.py` writes them again.
+"""
+
+import json
 import re
 from pathlib import Path
 
 from foveate.serve import limits
 from foveate.serve.fault import KINDS
 from foveate.serve.models import MODELS
+from triton_otherwise import OTHERWISE
 
-PAGE = Path(__file__).resolve().parent.parent / "docs/guide/serve.md"
+GUIDE = Path(__file__).resolve().parent.parent / "docs/guide"
+PAGE, TRITON = GUIDE / "serve.md", GUIDE / "serve_triton.md"
 
 
 def tables():
@@ -18,8 +24,28 @@ def tables():
     yield "errors", ["| code | HTTP | gRPC | text |", "|---|---:|---:|---|", *rows]
 
 
-def with_tables(text):
-    for name, lines in tables():
+def otherwise():
+    """What Triton says and what we do, reason by reason."""
+    record = json.loads((Path(__file__).parent / "golden/triton.json").read_text())
+    lines = []
+    for reason, answers in OTHERWISE.items():
+        lines += [f"**{reason}**", "", "| request | Triton | here |", "|---|---|---|"]
+        lines += [f"| {key} | {answer(record[key])} | {answer(said)} |" for key, said in answers.items()] + [""]
+    yield "otherwise", lines[:-1]
+
+
+def answer(said):
+    """Facts in a cell of a table."""
+    status, rest = said
+    if status != 200:
+        return f"{status} `{rest}`" if rest else str(status)
+    if isinstance(rest, dict) and "outputs" in rest:
+        return "200, outputs " + ", ".join(f"`{name}` of rank {rank}" for name, _, rank, *_ in rest["outputs"])
+    return "200, no body" if rest == "NoneType" else f"200, JSON with {', '.join(rest)}" if rest else "200, `[]`"
+
+
+def with_tables(text, tables):
+    for name, lines in tables:
         begin, end = f"<!-- serve {name}:begin -->", f"<!-- serve {name}:end -->"
         assert begin in text and end in text
         table = "\n".join([begin, *lines, end])
@@ -28,7 +54,8 @@ def with_tables(text):
 
 
 def test_tables_are_the_source():
-    assert with_tables(PAGE.read_text()) == PAGE.read_text()
+    assert with_tables(PAGE.read_text(), tables()) == PAGE.read_text()
+    assert with_tables(TRITON.read_text(), otherwise()) == TRITON.read_text()
 
 
 def test_every_parameter_is_on_the_page():
@@ -41,4 +68,5 @@ def test_every_parameter_is_on_the_page():
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_tables(PAGE.read_text()))
+    PAGE.write_text(with_tables(PAGE.read_text(), tables()))
+    TRITON.write_text(with_tables(TRITON.read_text(), otherwise()))

@@ -32,7 +32,7 @@ def test_limit_of_a_body(server, chunked):
         pieces = [body[at:at + 65536] for at in range(0, size, 65536)]
         found, _, said = ask(server[0], "POST", "/v2/models/foveate/infer", iter(pieces) if chunked else body,
                              {"inference-header-content-length": str(len(head) - 4)})
-        assert found == status and json.loads(said)["code"] == ("body" if status == 413 else "sizes")
+        assert found == status and json.loads(said)["code"] == ("body" if status == 413 else "additional")
 
 
 def test_limit_of_json(server):

@@ -142,7 +142,7 @@ def test_a_token_logs_and_metrics():
         said = said_by(child)
     for line in ('foveate_requests_total{code="ok",model="foveate"} 1.0', "foveate_ready 1.0",
                  'foveate_stage_seconds_count{stage="engine"} 1.0', 'foveate_images_total{model="foveate"} 1.0',
-                 'nv_inference_request_success_total{model="foveate",version="1"} 1.0',
+                 'nv_inference_request_success{model="foveate",version="1"} 1.0',
                  'nv_inference_pending_request_count{model="foveate",version="1"} 0.0'):
         assert line in text, line
     assert TOKEN.encode() not in said and b"\x1b" not in said and said.isascii()

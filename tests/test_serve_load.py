@@ -7,16 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import foveate.serve as serve
 import pytest
 from serving import infer_body, jpeg, running
 
-CLIENT = Path(__file__).with_name("serve_load.py")
+CLIENT = Path(serve.__file__).with_name("load.py")
 LONG = os.environ.get("FOVEATE_LONG") == "1"
 
 
 @pytest.fixture
 def load(tmp_path):
-    """load(address, seconds, rate, connections) -> what serve_load.py says."""
+    """load(address, seconds, rate, connections) -> what foveate/serve/load.py says."""
     body, headers = infer_body(jpeg(size=(480, 640)), budget=64, dtype="float16")
     file = tmp_path / "body"
     file.write_bytes(body)

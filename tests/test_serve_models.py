@@ -182,19 +182,25 @@ WRONG = {
     "unknown model": (Request("nope"), 404, "Request for unknown model: 'nope' is not found"),
     "no name": (Request("../../x"), 404, "Request for unknown model: '?' is not found"),
     "unknown version": (Request("foveate", "7"), 404, "Request for unknown model: 'foveate' version 7 is not found"),
-    "missing": (request(image=None), 400, "expected 1 inputs but got 0 inputs for model 'foveate'. Missing 'image'"),
+    "missing": (request(image=None), 400,
+                "[request id: <id_unknown>] expected number of inputs between 1 and 2 but got 0 inputs for model "
+                "'foveate'. Got input(s) [], but missing required input(s) ['image']. Please provide all required "
+                "input(s)"),
     "extra": (Request("foveate", inputs={"zz": tensor("zz", "FP32", GAZE)}), 400,
               "unexpected inference input 'zz' for model 'foveate'"),
     "type": (Request("foveate", inputs={"image": tensor("image", "FP32", GAZE)}), 400,
-             "inference input 'image' data-type is 'FP32', but model 'foveate' expects 'BYTES'"),
+             "[request id: <id_unknown>] inference input 'image' data-type is 'FP32', but model 'foveate' expects "
+             "'BYTES'"),
     "output": (request(outputs=["nope"]), 400, "unexpected inference output 'nope' for model 'foveate'"),
     "shape": (request(image=np.zeros((4, 4), np.uint8)), 400,
-              "unexpected shape for input 'image' for model 'foveate'. Expected [-1,-1,-1,3], got [4, 4]"),
+              "[request id: <id_unknown>] unexpected shape for input 'image' for model 'foveate'. Expected "
+              "[-1,-1,-1,3], got [4,4]"),
     "gray": (request(image=np.zeros((1, 4, 4, 1), np.uint8)), 400, None),
     "none": (request(image=np.zeros((0, 4, 4, 3), np.uint8)), 400, None),
     "no file": (request(image=[]), 400, None),
     "gazes": (request(gaze=np.zeros((2, 2), np.float32)), 400,
-              "unexpected shape for input 'gaze' for model 'foveate'. Expected [1,2], got [2, 2]"),
+              "[request id: <id_unknown>] unexpected shape for input 'gaze' for model 'foveate'. Expected [1,2], "
+              "got [2,2]"),
     "nan": (request(gaze=np.array([[np.nan, 0]], np.float32)), 400,
             "inference input 'gaze' has a value that is not finite, or outside of the image"),
     "outside": (request(gaze=np.array([[1.5, 0]], np.float32)), 400, None),

@@ -115,7 +115,7 @@ def test_triton_grpc_aio(server):
             found = await asyncio.gather(*(client.infer("foveate", inputs(), parameters={"budget": 12})
                                            for _ in range(16)))
             assert len({one.as_numpy("patches").tobytes() for one in found}) == 1
-            with pytest.raises(InferenceServerException, match="Missing 'image'"):
+            with pytest.raises(InferenceServerException, match=r"missing required input\(s\) \['image'\]"):
                 await client.infer("foveate", inputs()[1:])
 
             async def requests():
@@ -154,7 +154,8 @@ def test_triton_stream(server):
     result, error = ask([inputs()[1]], sequence_id=7)
     assert result is None and error.message() == ("inference request for sequence 7 to model 'foveate' must specify "
                                                   "the START flag on the first request of the sequence")
-    assert ask([inputs()[1]])[1].message().endswith("Missing 'image'")
+    assert ask([inputs()[1]])[1].message().endswith(
+        "missing required input(s) ['image']. Please provide all required input(s)")
     assert ask(inputs(), enable_empty_final_response=True)[1] is None      # the stream lives on
     assert ask(inputs(), sequence_id="words", sequence_start=True)[1] is None
     client.stop_stream()

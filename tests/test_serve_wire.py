@@ -194,11 +194,11 @@ BAD = [
     (b'{"inputs":[{"name":"x","shape":[1],"datatype":"BYTES","data":["\\ud800"]}]}', "value"),
     ({"inputs": [tensor(datatype="FP16", data=[1, 2])]}, "binary_only"),
     ({"inputs": [tensor(datatype="BF16", data=[1, 2])]}, "binary_only"),
-    ({"inputs": [tensor(data=[1, 2]), tensor(data=[1, 2])]}, "twice"),
+    ({"inputs": [tensor(data=[1, 2]), tensor(data=[1, 2])]}, "input_twice"),
     ({"inputs": [tensor(data=[1, 2], parameters={"binary_data_size": 4})]}, "field"),
     ({"inputs": [tensor(parameters={"shared_memory_region": "r"})]}, "unsupported"),
     ({"inputs": [tensor(data=[1, 2], parameters={"x": 4})]}, "field"), ({"outputs": 5}, "field"),
-    ({"outputs": [{"name": "a"}, {"name": "a"}]}, "twice"), ({"outputs": [{"nam": "a"}]}, "field"),
+    ({"outputs": [{"name": "a"}, {"name": "a"}]}, "output_twice"), ({"outputs": [{"nam": "a"}]}, "field"),
     ({"outputs": [{"name": "a", "parameters": {"classification": 3}}]}, "unsupported"),
     ({"outputs": [{"name": "a", "parameters": {"shared_memory_region": "r"}}]}, "unsupported"),
     ({"outputs": [{"name": "a", "parameters": {"binary_data": "yes"}}]}, "field"),
@@ -210,9 +210,10 @@ def test_json_is_strict(value, expected):
     assert code(value) == expected
 
 
-SIZES = [(4, b"\1\0\2", "sizes"), (4, b"\1\0\2\0\0", "sizes"), (3, b"\1\0\2", "byte_size"), (-1, b"\1\0\2\0", "sizes"),
-         (2**63 - 1, b"\1\0\2\0", "sizes"), (4.0, b"\1\0\2\0", "sizes"), (True, b"\1\0\2\0", "sizes"),
-         ("4", b"\1\0\2\0", "sizes")]
+SIZES = [(4, b"\1\0\2", "short"), (4, b"\1\0\2\0\0", "additional"), (3, b"\1\0\2", "byte_size"),
+         (-1, b"\1\0\2\0", "field"),
+         (2**63 - 1, b"\1\0\2\0", "short"), (4.0, b"\1\0\2\0", "field"), (True, b"\1\0\2\0", "field"),
+         ("4", b"\1\0\2\0", "field")]
 
 
 @pytest.mark.parametrize("size,rest,expected", SIZES)

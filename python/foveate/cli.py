@@ -270,10 +270,12 @@ def profile(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def bench(context: typer.Context):
-    """Measure against what a user would use, or `bench quality | scaling | select | model | batch`; see its --help."""
+    """Measure against what a user would use, or `bench quality | scaling | select | model | batch | serve`; see their
+    --help.
+    """
     arguments, word = list(context.args), context.args[0] if context.args else ""
     modules = {"quality": "quality_report", "scaling": "bench_scaling", "select": "bench_select",
-               "model": "bench_model", "batch": "bench_batch"}
+               "model": "bench_model", "batch": "bench_batch", "serve": "bench_serve"}
     try:
         run_bench = import_module(f"foveate.{modules.get(word, 'bench')}").main
         arguments = arguments[1:] if word in modules else arguments

@@ -59,21 +59,27 @@ KINDS = {
     "kept": Kind(429, EXHAUSTED, "too many pixels are kept for sequences", 1),
     # the request
     "field": Kind(400, INVALID, "malformed request: {field}: expected {expected}"),
-    "twice": Kind(400, INVALID, "request names {what} '{name}' twice"),
-    "sizes": Kind(400, INVALID, "binary data sizes do not add up to the body: expected {expected} bytes, got {got}"),
+    "input_twice": Kind(400, INVALID, "[request id: {id}] input '{name}' already exists in request"),
+    "output_twice": Kind(400, INVALID, "request names output '{name}' twice"),
+    "short": Kind(400, INVALID, "unexpected size for input '{name}', expecting {missing} additional bytes for model "
+                                "'{model}'"),
+    "additional": Kind(400, INVALID, "unexpected additional input data for model '{model}'"),
     "datatype": Kind(400, INVALID, "inference input '{name}' has an unknown data-type"),
-    "binary_only": Kind(400, INVALID, "data-type {datatype} is sent as binary data only: '{name}'"),
+    "binary_only": Kind(400, INVALID, "{way} {datatype} data via {by} is not supported. Please use the binary data "
+                                      "format for {what} {name}"),
     "value": Kind(400, INVALID, "inference input '{name}' has a value outside of {datatype}"),
     "byte_size": Kind(400, INVALID, "[request id: {id}] input byte size mismatch for input '{name}' for model "
                                     "'{model}'. Expected {expected}, got {got}"),
     "elements": Kind(400, INVALID, "[request id: {id}] input '{name}' for model '{model}' has another number of "
                                    "elements than its shape. Expected {expected}, got {got}"),
     "wrong_type": Kind(400, INVALID,
-                       "inference input '{name}' data-type is '{got}', but model '{model}' expects '{expected}'"),
-    "wrong_shape": Kind(400, INVALID, "unexpected shape for input '{name}' for model '{model}'. Expected "
-                                      "{expected}, got {got}"),
-    "missing_input": Kind(400, INVALID, "expected {expected} inputs but got {got} inputs for model '{model}'. "
-                                        "Missing '{name}'"),
+                       "[request id: {id}] inference input '{name}' data-type is '{got}', but model '{model}' expects "
+                       "'{expected}'"),
+    "wrong_shape": Kind(400, INVALID, "[request id: {id}] unexpected shape for input '{name}' for model '{model}'. "
+                                      "Expected {expected}, got {got}"),
+    "missing_input": Kind(400, INVALID, "[request id: {id}] expected {expected} but got {got} inputs for model "
+                                        "'{model}'. Got input(s) [{given}], but missing required input(s) ['{name}']. "
+                                        "Please provide all required input(s)"),
     "unknown_input": Kind(400, INVALID, "unexpected inference input '{name}' for model '{model}'"),
     "unknown_output": Kind(400, INVALID, "unexpected inference output '{name}' for model '{model}'"),
     "unknown_parameter": Kind(400, INVALID, "unexpected inference parameter '{name}' for model '{model}'"),

@@ -24,6 +24,7 @@ from .protocol import (
     known_datatype,
     parameters_of,
     shape_of,
+    unknown,
 )
 from .protocol import to_bytes as tensor_bytes
 
@@ -132,12 +133,12 @@ def read(head, raw, limits):
     for index, entry in enumerate(head.inputs):
         tensor = _input(entry, raw[index] if raw else None, head.model_name, request_id)
         if tensor.name in inputs:
-            raise Fault("twice", what="input", name=shown(tensor.name))
+            raise Fault("input_twice", id=unknown(request_id), name=shown(tensor.name))
         inputs[tensor.name] = tensor
     outputs = [_output(entry) for entry in head.outputs]
     for index, one in enumerate(outputs):
         if any(one.name == other.name for other in outputs[:index]):
-            raise Fault("twice", what="output", name=shown(one.name))
+            raise Fault("output_twice", name=shown(one.name))
     return Request(head.model_name, head.model_version, request_id, parameters, inputs, outputs or None)
 
 
@@ -166,12 +167,13 @@ def _input(entry, raw, model, request_id):
             raise Fault("field", field="contents", expected="none beside raw_input_contents")
         return from_bytes(name, datatype, shape, raw, model=model, request_id=request_id)
     if datatype in BINARY_ONLY:
-        raise Fault("binary_only", datatype=datatype, name=shown(name))
+        raise Fault("binary_only", way="receiving", by="typed contents", datatype=datatype, what="input",
+                    name=shown(name))
     if set(given) - {CONTENTS[datatype]}:
         raise Fault("field", field="contents", expected=CONTENTS[datatype])
     values, count = getattr(entry.contents, CONTENTS[datatype]), math.prod(shape)
     if len(values) != count:
-        raise Fault("elements", id=request_id or "<id_unknown>", name=shown(name), model=shown(model), expected=count,
+        raise Fault("elements", id=unknown(request_id), name=shown(name), model=shown(model), expected=count,
                     got=len(values))
     if datatype == "BYTES":
         return Tensor(name, datatype, shape, list(values))

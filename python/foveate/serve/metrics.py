@@ -2,7 +2,7 @@
 """What Prometheus reads: our own names, and where asked Triton's beside them."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
@@ -69,14 +69,15 @@ class _Triton:
         labels = ("model", "version")
         statistics = self._service.statistics.values()
 
-        def family(name, what, value, more=()):
-            found = CounterMetricFamily(f"nv_inference_{name}", what, labels=(*labels, *more))
+        def family(name, what, value, **more):
+            # not a counter's family: its samples would end in _total, and Triton's do not
+            found = Metric(f"nv_inference_{name}", what, "unknown")
             for one in statistics:
-                found.add_metric((one.name, one.version, *(["OTHER"] if more else [])), value(one))
+                found.add_sample(found.name, {"model": one.name, "version": one.version, **more}, value(one))
             return found
 
         yield family("request_success", "Requests that succeeded.", lambda one: one.parts["success"][0])
-        yield family("request_failure", "Requests that failed.", lambda one: one.parts["fail"][0], ("reason",))
+        yield family("request_failure", "Requests that failed.", lambda one: one.parts["fail"][0], reason="OTHER")
         yield family("count", "Inferences.", lambda one: one.inferences)
         yield family("exec_count", "Batches.", lambda one: one.executions)
         for name, part in (("request_duration_us", "success"), ("queue_duration_us", "queue"),

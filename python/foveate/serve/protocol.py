@@ -76,6 +76,11 @@ def identity(value):
     return value
 
 
+def unknown(request_id):
+    """An id as errors say it."""
+    return request_id or "<id_unknown>"
+
+
 def parameters_of(where, value):
     """Parameters are numbers, words and yes or no; gRPC has no others."""
     good = isinstance(value, dict) and all(type(one) in (bool, int, float, str) for one in value.values())
@@ -97,7 +102,7 @@ def known_datatype(name, datatype):
 def from_bytes(name, datatype, shape, raw, *, model, request_id=""):
     """A Tensor of raw bytes, which it shares; every size is checked before anything is made of it."""
     count, raw = math.prod(shape), memoryview(raw)
-    blanks = {"id": request_id or "<id_unknown>", "name": shown(name), "model": shown(model)}
+    blanks = {"id": unknown(request_id), "name": shown(name), "model": shown(model)}
     if datatype == "BYTES":
         return Tensor(name, datatype, shape, _elements(raw, count, blanks))
     dtype = np.dtype(DATATYPES[datatype])

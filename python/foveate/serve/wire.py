@@ -22,6 +22,7 @@ from .protocol import (
     parameters_of,
     shape_of,
     to_bytes,
+    unknown,
 )
 
 STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.S)   # an open one too: it never looks back
@@ -101,17 +102,17 @@ def _request(value, rest, model, version, limits):
     for entry in _list("inputs", value.get("inputs", [])):
         tensor, size = _input(entry, rest[at:], model, request_id, limits)
         if tensor.name in inputs:
-            raise Fault("twice", what="input", name=shown(tensor.name))
+            raise Fault("input_twice", id=unknown(request_id), name=shown(tensor.name))
         inputs[tensor.name] = tensor
         at += size
     if at != len(rest):
-        raise Fault("sizes", expected=at, got=len(rest))
+        raise Fault("additional", model=shown(model))
     outputs = None
     if value.get("outputs"):
         outputs = [_output(entry, binary) for entry in _list("outputs", value["outputs"])]
         for index, one in enumerate(outputs):
             if any(one.name == other.name for other in outputs[:index]):
-                raise Fault("twice", what="output", name=shown(one.name))
+                raise Fault("output_twice", name=shown(one.name))
     others = {name: one for name, one in parameters.items() if name != "binary_data_output"}
     return Request(model, version, request_id, others, inputs, outputs, binary)
 
@@ -147,8 +148,10 @@ def _input(value, rest, model, request_id, limits):
     if "data" in value:
         return _from_json(name, datatype, shape, value["data"], model, request_id, limits), 0
     size = parameters["binary_data_size"]
-    if type(size) is not int or not 0 <= size <= len(rest):
-        raise Fault("sizes", expected=size, got=len(rest))
+    if type(size) is not int or size < 0:
+        raise Fault("field", field="binary_data_size", expected="a number of bytes")
+    if size > len(rest):
+        raise Fault("short", name=shown(name), missing=size - len(rest), model=shown(model))
     return from_bytes(name, datatype, shape, rest[:size], model=model, request_id=request_id), size
 
 
@@ -167,9 +170,9 @@ def _output(value, binary):
 
 def _from_json(name, datatype, shape, data, model, request_id, limits):
     if datatype in BINARY_ONLY:
-        raise Fault("binary_only", datatype=datatype, name=shown(name))
+        raise Fault("binary_only", way="receiving", by="JSON", datatype=datatype, what="input", name=shown(name))
     count = math.prod(shape)
-    blanks = {"id": request_id or "<id_unknown>", "name": shown(name), "model": shown(model), "expected": count}
+    blanks = {"id": unknown(request_id), "name": shown(name), "model": shown(model), "expected": count}
     flat = _flat(data, shape)
     if flat is None or len(flat) != count or count > limits.numbers:
         raise Fault("elements", got=len(flat) if flat is not None else "another shape", **blanks)
@@ -225,7 +228,8 @@ def write(response, request, limits):
 
 def _to_json(tensor, limits):
     if tensor.datatype in (*BINARY_ONLY, "BYTES"):
-        raise Fault("binary_only", datatype=tensor.datatype, name=tensor.name)
+        raise Fault("binary_only", way="sending", by="JSON", datatype=tensor.datatype, what="output",
+                    name=tensor.name)
     if tensor.data.size > limits.numbers_out:
         raise Fault("json_numbers", limit=limits.numbers_out)
     return np.ascontiguousarray(tensor.data).reshape(-1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import decode
 from .fault import Fault, shown
-from .protocol import DATATYPES, Request, Tensor
+from .protocol import DATATYPES, Request, Tensor, unknown
 
 SIDE = decode.LIMITS["image_side"]
 
@@ -97,17 +97,17 @@ def options_of(request, table):
 
 def check_ports(request, inputs, outputs):
     """The names of the outputs that are wanted; inputs are there and of a type that is taken."""
-    known, model = {port.name: port for port in inputs}, request.model
+    known, model, asked = {port.name: port for port in inputs}, request.model, unknown(request.id)
     for name, tensor in request.inputs.items():
         port = known.get(name)
         if port is None:
             raise Fault("unknown_input", name=shown(name), model=model)
         if tensor.datatype not in port.datatypes:
-            raise Fault("wrong_type", name=name, got=tensor.datatype, model=model, expected=port.datatypes[0])
+            raise Fault("wrong_type", id=asked, name=name, got=tensor.datatype, model=model, expected=port.datatypes[0])
     needed = [port.name for port in inputs if not port.optional]
     for name in needed:
         if name not in request.inputs:
-            raise Fault("missing_input", name=name, model=model, expected=len(needed), got=len(request.inputs))
+            raise missing(request, name, len(needed), len(inputs))
     names = tuple(port.name for port in outputs)
     if not request.outputs:
         return names
@@ -117,10 +117,22 @@ def check_ports(request, inputs, outputs):
     return tuple(wanted.name for wanted in request.outputs)
 
 
+def missing(request, name, least, most):
+    """The fault of a request without an input that it needs."""
+    return Fault("missing_input", id=unknown(request.id), name=name, model=request.model, got=len(request.inputs),
+                 expected=f"number of inputs between {least} and {most}" if least < most else f"{least} inputs",
+                 given=",".join(f"'{one}'" for one in request.inputs))
+
+
+def sizes(shape):
+    """A shape as errors say it."""
+    return f"[{','.join(map(str, shape))}]"
+
+
 def take_images(work, limits, most=None):
     """Sets sources and sizes of a work: of its input "image", of whatever form, nothing of it decoded yet."""
     tensor, model = work.request.inputs["image"], work.request.model
-    blanks = {"name": "image", "model": model, "got": list(tensor.shape)}
+    blanks = {"id": unknown(work.request.id), "name": "image", "model": model, "got": sizes(tensor.shape)}
     most = most or limits.images
     if tensor.datatype == "BYTES":
         if len(tensor.shape) not in (1, 2) or math.prod(tensor.shape[1:]) != 1 or tensor.shape[0] < 1:
@@ -185,7 +197,8 @@ def take_gaze(work, limits, unit="uv", clamp=False):
         return
     count, shape = len(work.sizes), tensor.shape
     if len(shape) not in (2, 3) or shape[0] != count or shape[-1] != 2 or min(shape) < 1:
-        raise Fault("wrong_shape", name="gaze", model=work.request.model, expected=f"[{count},2]", got=list(shape))
+        raise Fault("wrong_shape", id=unknown(work.request.id), name="gaze", model=work.request.model,
+                    expected=f"[{count},2]", got=sizes(shape))
     points = tensor.data.reshape(count, -1, 2).astype(np.float64)
     if points.shape[1] > limits.fixations:
         raise Fault("fixations", limit=limits.fixations)

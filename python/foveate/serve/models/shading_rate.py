@@ -5,8 +5,20 @@ import numpy as np
 
 from ...rate_codes import APIS, PROFILES
 from ...rate_tiles import CONTENTS, FALLOFFS, TABLES, TERMS
-from ..fault import Fault
-from ..work import Port, Work, array_tensor, check_ports, choice, flag, options_of, real, take_gaze, take_images, whole
+from ..work import (
+    Port,
+    Work,
+    array_tensor,
+    check_ports,
+    choice,
+    flag,
+    missing,
+    options_of,
+    real,
+    take_gaze,
+    take_images,
+    whole,
+)
 
 TITLE = "a rate for each tile of an image, from gaze or content, as an API's shading rate attachment holds it"
 BATCHES = False
@@ -31,12 +43,12 @@ def plan(request, limits):
     if "image" in request.inputs:
         take_images(work, limits, most=1)
     elif None in size or "content" in options:
-        raise Fault("missing_input", name="image", model=request.model, expected=1, got=len(request.inputs))
+        raise missing(request, "image", 1, len(INPUTS))
     else:
         work.sizes = [size]
     take_gaze(work, limits, options.get("unit", "uv"), options.get("clamp", False))
     if work.gaze is None and "content" not in options:
-        raise Fault("missing_input", name="gaze", model=request.model, expected=1, got=len(request.inputs))
+        raise missing(request, "gaze", 1, len(INPUTS))
     work.key = ("shading_rate", id(work))       # never a batch
     return work
 

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`foveate bench serve`: what lies between the engine and a client, and what happens when more is asked than there is.
+
+A service in a process of its own, a client in another (serve/load.py), and the same work in this one: a JPEG of
+1920 x 1080 px to 273 tokens in float16. All share the machine's cores: what the client takes is in the figures.
+"""
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from .bench import machine, write
+from .bench_batch import folder_of
+from .decode import decode
+from .engine import Engine
+from .error import require
+from .serve import load
+
+ASKED = {"model": "qwen2.5-vl", "budget": 273, "dtype": "float16"}
+GAZE = (0.4, 0.6)
+OUTPUTS = ("patches", "center_px", "size_px")
+CONNECTIONS = 256
+
+
+def request_of(data):
+    """(body, length of its JSON) of a request that a model of Triton's takes too."""
+    gaze = np.array([GAZE], "<f4").tobytes()
+    head = json.dumps({
+        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1, 1], "parameters": {
+            "binary_data_size": len(data) + 4}},
+                   {"name": "gaze", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}],
+        "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in OUTPUTS],
+        "parameters": ASKED}).encode()
+    return head + struct.pack("<I", len(data)) + data + gaze, len(head)
+
+
+@contextlib.contextmanager
+def service():
+    """(address, process) of one that listens."""
+    words = ["--http-port", "0", "--grpc-port", "-1", "--metrics-port", "-1", "--backend", "cpu", "--json",
+             "--log-level", "warning"]
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen([sys.executable, "-m", "foveate", "serve", *words], stdout=subprocess.PIPE, stderr=log)
+        try:
+            line = child.stdout.readline()
+            log.seek(0)
+            require(line, "bench: service", log.read()[-400:].decode(errors="replace") or "nothing", "one that listens")
+            found = json.loads(line)["http"]
+            yield f"{found['host']}:{found['port']}", child
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.wait()
+            child.stdout.close()
+
+
+class Client:
+    """The load of serve/load.py on one address."""
+
+    def __init__(self, folder, address, body, length, model="foveate"):
+        (folder / "body").write_bytes(body)
+        self._before = [sys.executable, load.__file__, address, str(folder / "body"), str(length)]
+        self._model = model
+
+    def __call__(self, seconds, rate=0, connections=CONNECTIONS):
+        command = [*self._before, *map(str, (seconds, rate, connections)), self._model]
+        return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+
+
+def here(engine, data):
+    """What a request is without a service."""
+    tokens = engine.tokens([decode(data)], channels="last", gaze=[[GAZE]], **ASKED)
+    return [tokens.patches.numpy(), *(np.ascontiguousarray(tokens.table[name]) for name in OUTPUTS[1:])]
+
+
+def alone(engine, address, data, body, length, rounds):
+    """ms of one request after another, in turn: here, and over one connection that stays."""
+    host, port = address.rsplit(":", 1)
+    connection = http.client.HTTPConnection(host, int(port))
+    times = {"here": [], "service": []}
+
+    def asked():
+        connection.request("POST", "/v2/models/foveate/infer", body, {"Inference-Header-Content-Length": str(length)})
+        answer = connection.getresponse()
+        require(answer.status == 200, "bench: service", answer.status, "200")
+        answer.read()
+
+    for number in range(rounds + 5):
+        for name, run in (("service", asked), ("here", lambda: here(engine, data))):
+            start = time.perf_counter()
+            run()
+            if number >= 5:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    connection.close()
+    return {name: statistics.median(own) for name, own in times.items()}
+
+
+def saturated(data, seconds):
+    """Images a second here, each core with an engine of its own, and ms of CPU an image."""
+    cores = len(os.sched_getaffinity(0))
+    engines = [Engine(backend="cpu", threads=1) for _ in range(cores)]
+    for engine in engines:
+        here(engine, data)
+    begin, cpu = time.perf_counter(), time.process_time()
+
+    def loop(engine):
+        count = 0
+        while time.perf_counter() - begin < seconds:
+            here(engine, data)
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(cores) as pool:
+        count = sum(pool.map(loop, engines))
+    return {"rate": count / (time.perf_counter() - begin), "cpu_ms": (time.process_time() - cpu) * 1e3 / count}
+
+
+def cpu_ms(child):
+    """CPU that a process and its children have taken, of which those alive now are seen in /proc."""
+    ids, total, tick = [child.pid], 0, 1e3 / os.sysconf("SC_CLK_TCK")
+    for pid in ids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            ids += [int(one) for task in Path(f"/proc/{pid}/task").iterdir()
+                    for one in (task / "children").read_text().split()]
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += sum(map(int, fields[11:15]))
+    return total * tick
+
+
+def answered(result, seconds):
+    """Of a load: answers a second, by status; what the client could not send is none."""
+    kinds = {}
+    for key, count in result["counts"].items():
+        kinds[key.split()[0]] = kinds.get(key.split()[0], 0) + count
+    return {"good": result["counts"].get("200", 0) / seconds, "statuses": kinds,
+            **{name: result[name] for name in ("p50", "p99", "refused_p99")}}
+
+
+def measure(seconds=20.0, rounds=40, triton=None):
+    require(seconds > 0, "bench: seconds", seconds, "more than 0")
+    require(rounds > 0, "bench: rounds", rounds, "1 or more")
+    with tempfile.TemporaryDirectory() as name, service() as (address, child):
+        folder = Path(name)
+        data = folder_of(folder, 1)[0].read_bytes()
+        body, length = request_of(data)
+        client = Client(folder, address, body, length)
+        client(1, connections=2)
+        found = {"machine": machine(), "file_bytes": len(data), "seconds": seconds,
+                 "alone_ms": alone(Engine(backend="cpu"), address, data, body, length, rounds)}
+        found["here"] = saturated(data, seconds / 4)
+        before = cpu_ms(child)
+        most = client(seconds / 2, connections=8)
+        requests = sum(most["counts"].values())
+        found["capacity"] = {**answered(most, seconds / 2), "cpu_ms": (cpu_ms(child) - before) / requests,
+                             "client_cpu_ms": most["cpu_ms"]}
+        rate = found["capacity"]["good"]
+        found["half"] = answered(client(seconds * 1.5, rate / 2), seconds * 1.5)
+        found["three"] = answered(client(seconds, rate * 3), seconds)
+        if triton:
+            found["triton"] = side_by_side(client, Client(folder, triton, body, length, "tokens"), seconds / 4)
+    return found
+
+
+def side_by_side(ours, theirs, seconds):
+    """Answers a second and ms, by how many ask at once, in turn."""
+    theirs(1, connections=2)
+    found = {}
+    for count in (1, 4, 16):
+        for name, client in (("service", ours), ("triton", theirs)):
+            result = answered(client(seconds, connections=count), seconds)
+            require(set(result["statuses"]) == {"200"}, "bench: statuses", result["statuses"], "200 alone")
+            found.setdefault(name, {})[str(count)] = result
+    return found
+
+
+def goals(result):
+    """(what, value, goal, met)."""
+    alone, most, three = result["alone_ms"], result["capacity"], result["three"]
+    limit = 1.5 * alone["here"] + 2
+    yield ("one request after another, ms", f"{alone['service']:.2f}; here {alone['here']:.2f}",
+           f"{limit:.2f} or less (1.5 times here, and 2 ms)", alone["service"] <= limit)
+    share = result["here"]["cpu_ms"] / most["cpu_ms"]
+    yield ("share of the work in the service's CPU time", f"{share:.0%}", "70% or more", share >= 0.7)
+    statuses = result["half"]["statuses"]
+    yield "half of its capacity: statuses", _counts(statuses), "200 alone", set(statuses) == {"200"}
+    statuses = set(three["statuses"]) - {"unsent"}
+    yield ("three times its capacity: statuses", _counts(three["statuses"]), "200, 429, 503",
+           statuses <= {"200", "429", "503"})
+    ratio = three["good"] / most["good"]
+    yield "three times: good answers, of its capacity", f"{ratio:.2f}", "0.8 or more", ratio >= 0.8
+
+
+def _counts(statuses):
+    return ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
+
+
+def markdown(result):
+    most, here_, half, three = (result[name] for name in ("capacity", "here", "half", "three"))
+    lines = [f"Machine: {result['machine']}, client included. A JPEG of 1920 x 1080 px, "
+             f"{result['file_bytes'] // 1000} kB, to 273 Qwen2.5-VL tokens in float16 over HTTP, binary.", "",
+             "| what | measured | goal | |", "|---|---|---|---|"]
+    lines += [f"| {what} | {value} | {goal} | {'met' if met else 'not met'} |"
+              for what, value, goal, met in goals(result)]
+    lines += ["", f"Capacity: {most['good']:.1f} answers a second, 8 at once, {most['p50']:.0f} ms each (99 of 100: "
+              f"{most['p99']:.0f}); here, an engine a core, {here_['rate']:.1f} images a second. CPU of a request: "
+              f"service {most['cpu_ms']:.1f} ms, client {most['client_cpu_ms']:.1f}; of the work alone "
+              f"{here_['cpu_ms']:.1f}. At half of the capacity an answer takes {half['p50']:.0f} ms "
+              f"({half['p99']:.0f}); at three times {three['p50'] or 0:.0f} ({three['p99'] or 0:.0f}), and of 100 "
+              f"refusals 99 at most {three['refused_p99'] or 0:.0f}. `unsent`: the client had no connection left."]
+    if both := result.get("triton"):
+        lines += ["", "The same engine in a Triton 2.51 ([how](../guide/serve_triton.md)), answers a second and ms:",
+                  "",
+                  "| at once | service | Triton |", "|---:|---:|---:|"]
+        lines += [f"| {count} | " + " | ".join(f"{both[name][count]['good']:.1f}, {both[name][count]['p50']:.0f} ms"
+                                               for name in ("service", "triton")) + " |" for count in both["service"]]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="foveate bench serve", description="The service beside the same work without "
+                                     "one, at its capacity, at half and at three times of it.")
+    parser.add_argument("--seconds", type=float, default=20, help="at three times its capacity; default: 20")
+    parser.add_argument("--rounds", type=int, default=40, help="of one request after another; default: 40")
+    parser.add_argument("--triton", metavar="ADDRESS", help="of a Triton with the model of docs/guide/serve_triton.md")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--out", type=Path, help="folder for serve.json and serve.md")
+    options = parser.parse_args(arguments)
+    result = measure(options.seconds, options.rounds, options.triton)
+    text = markdown(result)
+    write(options.out, "serve", result, "# Measured: the service\n\nWritten by `foveate bench serve`.\n\n" + text)
+    print(json.dumps(result, indent=1) if options.json else text)
+    return 0
