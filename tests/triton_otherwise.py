@@ -67,10 +67,6 @@ OTHERWISE = {
         "parameter is an object": [400, "malformed request: parameters: expected an object of strings, numbers and "
                                         "booleans"],
     },
-    "Patches of no preset are (B, K, 3, 16, 16): their rank is not that of the metadata.": {
-        "patches of no preset": [200, {**LAYOUT, "outputs": [
-            ["patches", "FP32", 5, ["parameters"], ["binary_data_size"]]]}],
-    },
     "Outputs come in the order that was asked for; Triton's in the model's.": {
         "outputs, the other order": [200, {**LAYOUT, "outputs": [
             ["valid", "BOOL", 2, ["parameters"], ["binary_data_size"]],

@@ -82,14 +82,16 @@ def cut(engine, works, **more):
 
 def split(works, tokens):
     """The tensors of each work, by name."""
-    total, shape, table = sum(len(work.images) for work in works), tokens.shape, tokens.table
+    total, table = sum(len(work.images) for work in works), tokens.table
     datatype, patches = PATCHES[tokens.patches.dtype], numbers_of(tokens.patches)
-    rows, first = shape[0] // total, 0      # of an image: 1 where the first axis is the images
+    # patches one after the other, whatever axes the preset has: metadata name one rank for all
+    rows, first = len(table[0]) * tokens.preset.merge**2, 0
+    patches = patches.reshape(total * rows, -1)
     for work in works:
         last = first + len(work.images)
         part = table[first:last]
-        made = {"patches": Tensor("patches", datatype, ((last - first) * rows, *shape[1:]),
-                                  patches[first * rows:last * rows])}
+        part_of = patches[first * rows:last * rows]
+        made = {"patches": Tensor("patches", datatype, part_of.shape, part_of)}
         for name, kind in (("center_px", "FP32"), ("size_px", "FP32"), ("rate", "INT32"), ("level", "INT32"),
                            ("valid", "BOOL")):
             if name in work.names:
