@@ -18,7 +18,8 @@ from .sink import SINKS
 
 AHEAD_PX = 256 << 20    # decoded and not yet tokens: 768 MiB of RGB
 STAGES = ("read", "decode", "foveate", "write", "commit")
-CHUNK_IMAGES, CHUNK_PX = 8, 16 << 20
+CHUNK_IMAGES, CHUNK_PX = 8, 16 << 20    # of a call of the engine
+NEAR_PX = 4 << 20       # of one on the cpu, which finds them in its caches
 EXPECTED = (OSError, ValueError, KeyError, TypeError)   # of a file, of a sidecar, of ours: a fault of this image alone
 
 
@@ -45,6 +46,7 @@ class Pipeline:
         self._source, self._gaze, self._options, self._store = source, gaze, options, store
         self._maker = Maker(engine, options, source.keys)
         self._workers = workers
+        self._chunk_px = NEAR_PX if engine.backend["sample"] == "cpu" else CHUNK_PX
         self.clock = Clock()
 
     def run(self, shards, *, stopping=lambda: False, said=lambda **counts: None):
@@ -65,7 +67,7 @@ class Pipeline:
                     yield from indices
 
             try:
-                for chunk in chunks(self._decoded(images(), pool)):
+                for chunk in chunks(self._decoded(images(), pool), self._chunk_px):
                     rows = iter(self.clock.timed("foveate", self._maker, [p for p in chunk if isinstance(p, Picture)]))
                     rows = [next(rows) if isinstance(item, Picture) else item for item in chunk]
                     for last, part in by_shard(chunk, rows, begun):
@@ -160,12 +162,12 @@ def by_shard(chunk, rows, begun):
         yield False, part
 
 
-def chunks(items):
+def chunks(items, most):
     """Lists of a few images each, for one call of the engine."""
     found, px = [], 0
     for item in items:
         size = item.pixels.shape[0] * item.pixels.shape[1] if isinstance(item, Picture) else 0
-        if found and (len(found) == CHUNK_IMAGES or px + size > CHUNK_PX):
+        if found and (len(found) == CHUNK_IMAGES or px + size > most):
             yield found
             found, px = [], 0
         found.append(item)
