@@ -46,7 +46,7 @@ def gpus():
 
 def block():
     pages = {"scaling": "Time from 0.25 to 64 Mpx", "model": "Of a model, by tokens", "select": "Choosing tokens",
-             "experiments": "What a small model answers"}
+             "experiments": "What a small model answers", "batch": "Many files", "serve": "The service"}
     lines = " ".join(f"{about}: [{page}](docs/measured/{page}.md)." for page, about in pages.items()
                       if (MEASURED / f"{page}.md").exists())
     return f"{table()}\n{quality()}{lines} GPU: {gpus()}.\n"

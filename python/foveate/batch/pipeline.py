@@ -184,11 +184,16 @@ class Written:
         self._keys = [pipeline._source.keys[index] for index in indices]
         self._path = self._fd = self._sink = None
         self._images = self._tokens = 0
-        self._failed, self._whole = [], True
+        self._failed, self._error = [], None
 
     def add(self, rows):
-        # a commit may be waiting behind this: it must not happen if this fails
-        whole, self._whole = self._whole, False
+        try:
+            self._add(rows)
+        except BaseException as error:
+            self._error = error     # a commit may be waiting behind this: it must not happen
+            raise
+
+    def _add(self, rows):
         if self._sink is None:
             self._path = self._store.temporary()
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -201,15 +206,14 @@ class Written:
         self._images, self._tokens = self._images + len(made), self._tokens + tokens
         self._failed += failures
         self._said(images=len(made), tokens=tokens, failures=failures)
-        self._whole = whole
 
     def close(self):
-        if self._whole:
+        if self._error is None:
             self._sink.close()
 
     def commit(self):
-        if not self._whole:
-            return None     # why is what the part before raises
+        if self._error is not None:
+            raise self._error
         record = self._store.commit(self._number, self._path, self._fd, {
             "images": self._images, "tokens": self._tokens, "failed": self._failed})
         self.abandon()
