@@ -140,6 +140,7 @@ def test_a_second_runner_is_refused(folder, tmp_path):
 def test_an_interrupt_finishes_what_is_begun(tmp_path):
     folder = fill(tmp_path / "in", 120)     # more than is ahead of the writer
     code = ("import os, signal, sys, foveate.batch as b\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"   # it may be ignored here
             "left = [signal.SIGINT]\n"
             "def said(images=0, **_):\n    images and left and os.kill(os.getpid(), left.pop())\n"
             f"r = b.run(*sys.argv[1:], said=said, workers=1, **{ASKED!r})\n"
@@ -156,6 +157,14 @@ def test_an_interrupt_finishes_what_is_begun(tmp_path):
     assert (on.resumed, on.shards, on.interrupted) == (shards, 40, False)
     batch.run(folder, tmp_path / "whole", **ASKED)
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+def test_who_ignores_interrupts_goes_on(folder, tmp_path):
+    code = ("import os, signal, sys, foveate.batch as b\n"
+            "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+            "r = b.run(*sys.argv[1:], said=lambda **_: os.kill(os.getpid(), signal.SIGINT), "
+            f"**{ASKED!r})\nassert not r.interrupted and signal.getsignal(signal.SIGINT) is signal.SIG_IGN")
+    subprocess.run([sys.executable, "-c", code, folder, tmp_path / "out"], check=True)
 
 
 def test_resume_is_for_the_same_run(folder, tmp_path):

@@ -69,7 +69,8 @@ def test_status_says_what_happened(capsys, folder, tmp_path):
 def test_ctrl_c_and_then_resume(folder, tmp_path):
     many = fill(tmp_path / "in", 60)
     command = [sys.executable, "-m", "foveate", "batch", many, "--out", tmp_path / "out", *map(str, ASKED)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True,     # it may be ignored here
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     done = tmp_path / "out/_foveate/done"
     began = time.monotonic()
     while not (done.exists() and any(done.iterdir())) and time.monotonic() - began < 60:

@@ -186,9 +186,10 @@ def _tell(store, options, done):
 
 @contextmanager
 def interruptible():
-    """The first Ctrl-C asks to stop behind the shard at hand, the second stops at once."""
+    """The first Ctrl-C asks to stop behind the shard at hand, the second stops at once. Who ignores it goes on to."""
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN     # as a shell's background jobs do
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
 
