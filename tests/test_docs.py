@@ -97,10 +97,8 @@ def server(folder, monkeypatch):
 @pytest.mark.parametrize("page,number,text,marker", cases("python"))
 def test_code_runs(folder, page, number, text, marker, request):
     """Runs a block. The comment behind a bare expression is its value."""
-    if marker == "needs: torch":
-        pytest.importorskip("torch")
-    if marker == "needs: hf":
-        importlib.import_module("transformers")     # without it the test fails
+    if marker in ("needs: torch", "needs: hf"):      # without it the test fails
+        importlib.import_module("torch" if marker == "needs: torch" else "transformers")
     if lacks(marker):
         pytest.skip(f"no {marker}")
     if marker == "needs: serve":

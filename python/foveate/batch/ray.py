@@ -49,13 +49,13 @@ def run_shards(source, columns, options, out, todo, workers, engine, gpus, stopp
         data = importlib.import_module("ray.data")
     except ModuleNotFoundError:
         raise UnsupportedError('batch: Ray: got no ray, expected it installed. pip install "foveate[ray]"') from None
+    if not todo:
+        return      # nothing to start Ray for
     if not ray.is_initialized():
         ray.init(logging_level="WARNING", log_to_driver=False, include_dashboard=False)
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    if not todo:
-        return
     rows = data.from_items([{"shard": number} for number, _ in todo], override_num_blocks=min(len(todo), BLOCKS))
     made = rows.map_batches(Shards, batch_size=1, num_cpus=1, num_gpus=gpus,
                             compute=data.ActorPoolStrategy(min_size=1, max_size=workers),
