@@ -322,3 +322,11 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     grown = subprocess.run([sys.executable, "-c", code, tmp_path / "a.jpg", tmp_path / "out"], capture_output=True,
                            check=True).stdout
     assert int(grown) < 160 << 10, "KiB, of 824 MiB more that were decoded"
+
+
+def test_without_xxhash(folder, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "xxhash", None)
+    with pytest.raises(foveate.error.UnsupportedError, match="batch: digest: got no xxhash, expected it installed"):
+        batch.run(folder, tmp_path / "out", **ASKED)

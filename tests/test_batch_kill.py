@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-import zlib
 
 import foveate.batch as batch
 import pytest
+import xxhash
 from batch_files import broken, fill, hashes
 from foveate.error import InputError
 
@@ -214,9 +214,11 @@ def test_no_descriptor_is_left_open(folder, tmp_path):
     assert count() == before
 
 
-def test_the_record_of_a_shard(folder, tmp_path):
-    batch.run(folder, tmp_path / "out", **ASKED)
+@pytest.mark.parametrize("format, suffix", [("webdataset", "tar"), ("parquet", "parquet"), ("safetensors",) * 2])
+def test_the_record_of_a_shard(folder, tmp_path, format, suffix):
+    batch.run(folder, tmp_path / "out", format=format, **ASKED)
     record = json.loads((tmp_path / "out/_foveate/done/00001.json").read_text())
-    assert record["files"] == [{"name": "00001.tar", "bytes": (tmp_path / "out/00001.tar").stat().st_size,
-                                "crc32": f"{zlib.crc32((tmp_path / 'out/00001.tar').read_bytes()):08x}"}]
+    data = (tmp_path / f"out/00001.{suffix}").read_bytes()
+    assert record["files"] == [{"name": f"00001.{suffix}", "bytes": len(data),
+                                "xxh3_64": xxhash.xxh3_64_hexdigest(data)}]
     assert (record["shard"], record["images"] + len(record["failed"])) == (1, 3)

@@ -88,7 +88,7 @@ def test_ctrl_c_and_then_resume(folder, tmp_path):
 def test_the_bench_has_its_rows(capsys, tmp_path):
     assert bench_batch.main(["--images", "2", "--rounds", "1", "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "batch.json").read_text())
-    assert list(result["rows"])[:3] == ["foveate, rate and gaze", *bench_batch.GOALS]
+    assert list(result["rows"])[:4] == ["foveate, rate and gaze", bench_batch.ONE, *bench_batch.GOALS]
     assert set(result["stages_ms"]) == {"read", "decode", "foveate", "write"} and "| by |" in capsys.readouterr().out
     for arguments, what in ((["--images", "0"], "images"), (["--rounds", "0"], "rounds")):
         with pytest.raises(ValueError, match=f"bench: {what}: got 0, expected 1 or more"):

@@ -163,6 +163,18 @@ def test_a_jpeg_of_too_many_scans():
     assert code_of(data[:at] + scan * (spare + 1) + data[at:]) == "scans"
 
 
+def test_a_sequential_jpeg_has_one_scan_or_is_counted():
+    data = file_of(pixels(), "JPEG")
+    at = data.index(b"\xff\xda")
+    second = data[:-2] + data[at:]
+    assert header(second).scans == 1 and code_of(second) == "corrupt", "a second scan of all is no way to waste time"
+    single = b"\xff\xda\0\x08\1\1\0\0\x3f\0\0"
+    assert code_of(data[:at] + single * SCANS + data[at:]) == "scans", "scans of one component may be many"
+    jump = b"\xff\xd0\xff\xfe" + bytes(0xFFFE - 2) + data[at:at + 14]
+    assert code_of(data[:at] + jump + single * SCANS + data[at:]) == "scans", "a marker without a length hides none"
+    assert header(data[:at]).scans == 0
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked():
     code = ("import resource, sys; from foveate.decode import *; import PIL.Image, simplejpeg\n"
             "data = sys.stdin.buffer.read()\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

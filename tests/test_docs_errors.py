@@ -6,6 +6,7 @@ The messages are read from the calls that make them. In a pattern {} is what is 
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import foveate
@@ -132,6 +133,7 @@ def python_texts():
                 yield text.replace("{what}", what).replace("{what}", "{}"), kind
 
 
+@cache
 def source_texts():
     found = set(python_texts())
     for folder in ("engine", "interop", "python/bindings"):
@@ -149,8 +151,13 @@ def rows():
     return [(re.sub(r"\{[^{}]*\}", "{}", text), kind) for text, kind in found]
 
 
+@cache      # re keeps 512 of them, and there are more
+def compiled(pattern):
+    return re.compile(".+".join(map(re.escape, pattern.split("{}"))), re.S)
+
+
 def fits(pattern, text):
-    return re.fullmatch(".+".join(map(re.escape, pattern.split("{}"))), text, re.S) is not None
+    return compiled(pattern).fullmatch(text) is not None
 
 
 def same(source, row):

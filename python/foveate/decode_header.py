@@ -8,6 +8,8 @@ ITU-T T.81 B.2 (JPEG), the PNG specification 3rd edition 5.3 and 11.2, RFC 9649 
 import struct
 from typing import NamedTuple
 
+import numpy as np
+
 SOF = {0xC0, 0xC1, 0xC2}            # what libjpeg-turbo decodes: baseline, extended, progressive
 OTHER_SOF = {0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)}
 ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
@@ -65,8 +67,24 @@ def _jpeg(data):
             bits, height, width, channels = struct.unpack_from(">BHHB", data, at + 4)
             if 0 in (height, width) or channels not in (1, 3, 4) or bits != 8:
                 raise ValueError("a frame of no size, or of another depth")
-            return Header("jpeg", width, height, channels, bits, 1, data.count(SCAN), orientation)
+            many = kind == 0xC2 or _components(data, at + 2 + length) != channels
+            return Header("jpeg", width, height, channels, bits, 1, _scans(data) if many else 1, orientation)
         at += 2 + length
+
+
+def _components(data, at):
+    """Of the first scan. A sequential one that has them all is the only one: decoders refuse a second."""
+    while data[at:at + 2] != SCAN:
+        if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] in ALONE:
+            return 0                # counted then
+        at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2:at + 4], "big")
+    return data[at + 4] if at + 4 < len(data) else 0
+
+
+def _scans(data):
+    """How often SCAN is in it: as 16-bit numbers of either alignment, in a tenth of the time that a search takes."""
+    word = int.from_bytes(SCAN, "little")
+    return sum(int(np.count_nonzero(np.frombuffer(data, "<u2", (len(data) - at) // 2, at) == word)) for at in (0, 1))
 
 
 def _png(data):

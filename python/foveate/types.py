@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of the choices, and the array type of everything that leaves the engine."""
 
+import ctypes
+import math
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -175,6 +177,17 @@ class _Interface:
         strides = tuple(stride * dtype.itemsize for stride in array.strides)
         self.__array_interface__ = {"version": 3, "typestr": dtype.str, "shape": array.shape,
                                     "strides": strides, "data": (array.pointer, array.read_only)}
+
+
+def bits(array: Array) -> np.ndarray:
+    """The same numbers on the host, where NumPy has their type; of bfloat16 its bits as uint16. It keeps them alive."""
+    if array.device != "cpu":
+        array = Array(array._core.host())
+    if array.dtype != "bfloat16":
+        return array.numpy()
+    found = (ctypes.c_uint16 * math.prod(array.shape)).from_address(array.pointer)
+    found.owner = array
+    return np.ctypeslib.as_array(found).reshape(array.shape)
 
 
 class Given:

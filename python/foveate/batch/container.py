@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""safetensors as bytes to write: a length, a JSON header, then the tensors where they lie in memory.
+"""Files of bytes: safetensors (a length, a JSON header, then the tensors where they lie in memory), and their digest.
 
 The format of github.com/huggingface/safetensors, README "Format"; written here so that patches are not copied.
 """
@@ -7,6 +7,7 @@ The format of github.com/huggingface/safetensors, README "Format"; written here 
 import json
 import os
 
+from ..error import UnsupportedError
 from .rows import NAMES
 
 
@@ -41,3 +42,21 @@ def write_all(fd, buffers):
         if done:
             left[0] = left[0][done:]
     return total
+
+
+def digest():
+    """XXH3 of 64 bits. Against damage, not against malice: SHA-256 would take as long as the engine does."""
+    try:
+        from xxhash import xxh3_64
+    except ModuleNotFoundError:
+        raise UnsupportedError(
+            'batch: digest: got no xxhash, expected it installed. pip install "foveate[batch]"') from None
+    return xxh3_64()
+
+
+def digest_of(fd):
+    found, block, at = digest(), bytearray(256 << 10), 0     # a block that stays in the caches
+    while count := os.preadv(fd, [block], at):
+        found.update(memoryview(block)[:count])
+        at += count
+    return found.hexdigest()

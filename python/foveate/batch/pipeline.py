@@ -12,12 +12,15 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from ..decode import decode, header
+import numpy as np
+
+from ..decode import decode, header, scaled
 from .rows import Failed, Maker, Picture, Row, failed
 from .sink import SINKS
 
 AHEAD_PX = 256 << 20    # decoded and not yet tokens: 768 MiB of RGB
 STAGES = ("read", "decode", "foveate", "write", "commit")
+SPARE_BYTES = 128 << 20
 CHUNK_IMAGES, CHUNK_PX = 8, 16 << 20    # of a call of the engine
 NEAR_PX = 4 << 20       # of one on the cpu, which finds them in its caches
 EXPECTED = (OSError, ValueError, KeyError, TypeError)   # of a file, of a sidecar, of ours: a fault of this image alone
@@ -39,13 +42,33 @@ class Clock:
                 self.seconds[stage] += spent
 
 
+class Spare:
+    """Memory of images that are done with, for those to come: fresh pages cost a fifth of what decoding does."""
+
+    def __init__(self):
+        self._lock, self._free = threading.Lock(), []
+
+    def take(self, size):
+        with self._lock:
+            for at, memory in enumerate(self._free):
+                if size <= memory.nbytes <= 2 * size:
+                    return self._free.pop(at)
+        return np.empty(size, np.uint8)
+
+    def give(self, memory):
+        with self._lock:
+            self._free.append(memory)
+            while sum(kept.nbytes for kept in self._free) > SPARE_BYTES:
+                self._free.pop(0)
+
+
 class Pipeline:
     """One engine, its readers and its writer."""
 
     def __init__(self, engine, source, gaze, options, store, workers):
         self._source, self._gaze, self._options, self._store = source, gaze, options, store
         self._maker = Maker(engine, options, source.keys)
-        self._workers = workers
+        self._workers, self._spare = workers, Spare()
         self._chunk_px = NEAR_PX if engine.backend["sample"] == "cpu" else CHUNK_PX
         self.clock = Clock()
 
@@ -54,7 +77,8 @@ class Pipeline:
 
         `stopping` is asked between shards; `said` hears of images, tokens and failures as they come.
         """
-        with ThreadPoolExecutor(self._workers, "foveate-decode") as pool, \
+        with ThreadPoolExecutor(self._workers, "foveate-read") as readers, \
+                ThreadPoolExecutor(self._workers, "foveate-decode") as decoders, \
                 ThreadPoolExecutor(1, "foveate-write") as writer, ThreadPoolExecutor(1, "foveate-commit") as committer:
             begun = deque()     # (last image, Written), in order
             adds, commits = deque(), deque()    # what is under way: (future, Written)
@@ -67,9 +91,12 @@ class Pipeline:
                     yield from indices
 
             try:
-                for chunk in chunks(self._decoded(images(), pool), self._chunk_px):
+                for chunk in chunks(self._decoded(images(), readers, decoders), self._chunk_px):
                     rows = iter(self.clock.timed("foveate", self._maker, [p for p in chunk if isinstance(p, Picture)]))
                     rows = [next(rows) if isinstance(item, Picture) else item for item in chunk]
+                    for item in chunk:
+                        if isinstance(item, Picture) and item.memory is not None:
+                            self._spare.give(item.memory)
                     for last, part in by_shard(chunk, rows, begun):
                         shard = begun[0][1]
                         adds.append((writer.submit(self.clock.timed, "write", shard.add, part), shard))
@@ -84,7 +111,8 @@ class Pipeline:
                     pass
                 yield from results(commits, 0)
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                readers.shutdown(wait=False, cancel_futures=True)
+                decoders.shutdown(wait=False, cancel_futures=True)
                 writer.shutdown(wait=True, cancel_futures=True)
                 committer.shutdown(wait=True, cancel_futures=True)
                 for _, shard in (*begun, *adds, *commits):
@@ -96,16 +124,16 @@ class Pipeline:
         closed.result()
         return self.clock.timed("commit", shard.commit)
 
-    def _decoded(self, indices, pool):
+    def _decoded(self, indices, readers, decoders):
         """Picture or Failed, in order. Headers are read in order and admit images by their px."""
-        reads, decodes, ahead = deque(), deque(), 0
+        reads, decodes, ahead, most = deque(), deque(), 0, 2 * self._workers + CHUNK_IMAGES
         indices = iter(indices)
         while True:
-            for index in islice(indices, max(0, 2 * self._workers - len(reads))):
-                reads.append((index, pool.submit(self.clock.timed, "read", self._read, index)))
+            for index in islice(indices, max(0, most - len(reads))):
+                reads.append((index, readers.submit(self.clock.timed, "read", self._read, index)))
             if not reads and not decodes:
                 return
-            while reads and len(decodes) < 2 * self._workers + CHUNK_IMAGES:
+            while reads and len(decodes) < most:
                 index, found = reads[0]
                 if decodes and not found.done():
                     break
@@ -115,8 +143,8 @@ class Pipeline:
                     break
                 reads.popleft()
                 ahead += px
-                decodes.append((px, error or pool.submit(self.clock.timed, "decode", self._decode, index, data,
-                                                                head, gaze)))
+                decodes.append((px, error or decoders.submit(self.clock.timed, "decode", self._decode, index, data,
+                                                             head, gaze)))
             if decodes:
                 px, made = decodes.popleft()
                 ahead -= px
@@ -136,9 +164,14 @@ class Pipeline:
         try:
             upright = head.height, head.width
             upright = upright[::-1] if options.orient and head.orientation > 4 else upright
-            scale = self._maker.scale(upright) if head.format == "jpeg" and head.channels != 4 else 1
-            pixels = decode(data, scale=scale, orient=options.orient, background=options.background)
-            return Picture(index, pixels, upright, gaze, scale if pixels.shape[:2] != upright else 1)
+            scale, memory = 1, None
+            if head.format == "jpeg" and head.channels != 4:
+                scale = self._maker.scale(upright)
+                if head.orientation == 1 or not options.orient:     # what is turned moves to other memory
+                    memory = self._spare.take(scaled(head.height, scale) * scaled(head.width, scale) * 3)
+            pixels = decode(data, scale=scale, orient=options.orient, background=options.background, into=memory)
+            memory = memory if pixels.base is memory else None
+            return Picture(index, pixels, upright, gaze, scale if pixels.shape[:2] != upright else 1, memory)
         except EXPECTED as error:
             return failed(index, self._source.keys[index], error)
 
@@ -214,7 +247,7 @@ class Written:
     def commit(self):
         if self._error is not None:
             raise self._error
-        record = self._store.commit(self._number, self._path, self._fd, {
+        record = self._store.commit(self._number, self._path, self._fd, self._sink.digest, {
             "images": self._images, "tokens": self._tokens, "failed": self._failed})
         self.abandon()
         return record

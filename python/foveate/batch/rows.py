@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images to rows: the tokens of one image as named tensors in memory that is written where it lies."""
 
-import ctypes
 import math
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 from ..decode import SCALES, scaled
 from ..error import Error
 from ..presets import sample_options
+from ..types import bits
 
 GEOMETRY = ("center_px", "size_px", "level", "rate", "fixation", "valid")
 NAMES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "uint8": "U8", "int32": "I32", "bool": "BOOL"}
@@ -18,13 +18,16 @@ SAMPLES = 1.5       # decoded px that a texel must still have on each side, so t
 
 
 class Picture(NamedTuple):
-    """A decoded image on its way: `size` is (height, width) of the file, turned upright; `scale` of its decoding."""
+    """A decoded image on its way: `size` is (height, width) of the file, turned upright; `scale` of its decoding;
+    `memory` what its pixels lie in, where that is used again.
+    """
 
     index: int
     pixels: np.ndarray
     size: tuple[int, int]
     gaze: tuple | None
     scale: int
+    memory: np.ndarray | None = None
 
 
 class Row(NamedTuple):
@@ -88,7 +91,7 @@ class Maker:
             if len(pictures) > 1:   # find the one
                 return [row for picture in pictures for row in self._rows([picture], points)]
             return [failed(pictures[0].index, self._keys[pictures[0].index], error)]
-        patches, count = raw(tokens.patches), len(pictures)
+        patches, count = bits(tokens.patches), len(pictures)
         if self._dtype == "uint8":
             patches = np.rint(patches).astype(np.uint8)
         patches = patches.reshape(count, -1, *patches.shape[1 if tokens.preset.form == "packed" else 2:])
@@ -136,15 +139,3 @@ class Maker:
         if "model" not in asked:
             asked["cell"] = self.cell
         return self._engine.layout(np.empty(size, np.uint8), kind=self._kind, **asked).table[0]
-
-
-def raw(array):
-    """A NumPy array of the same bytes on the host; bfloat16 as uint16, kept alive by whoever has the tokens."""
-    if array.device != "cpu":
-        array = type(array)(array._core.host())
-    if array.dtype != "bfloat16":
-        return array.numpy()
-    count = math.prod(array.shape)
-    return np.ctypeslib.as_array((ctypes.c_uint16 * count).from_address(array.pointer)).reshape(array.shape)
-
-

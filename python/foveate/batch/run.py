@@ -113,7 +113,8 @@ def run(source, out, *, gaze=None, dtype="float16", format="webdataset", shard_s
                 from .ray import run_shards
 
                 stages, made = {}, run_shards(source, {"image": image, "key": key}, options, out, todo, workers,
-                                              {"backend": backend, "device": device}, gpus_per_worker, stopping, tally)
+                                              {"backend": backend, "device": device}, gpus_per_worker, stopping, tally,
+                                              (on_error, max_failures))
             else:
                 pipeline = Pipeline(engine or Engine(backend=backend, device=device), opened, pointed, options, store,
                                     workers)

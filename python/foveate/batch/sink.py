@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a shard's rows go: each sink makes one file, whose bytes follow from the rows alone."""
+"""Where a shard's rows go: each sink makes one file, whose bytes follow from the rows alone.
+
+`digest` of a closed sink is of all its bytes, where it has written them in order, and else None.
+"""
 
 import json
 import os
@@ -7,7 +10,7 @@ import tarfile
 
 import numpy as np
 
-from .container import padded, safetensors, view, write_all
+from .container import digest, padded, safetensors, view, write_all
 from .rows import NAMES
 from .table import arrow
 
@@ -21,12 +24,17 @@ class Tar:
     suffix = ".tar"
 
     def __init__(self, fd, keys):
-        self._fd = fd
+        self._fd, self._hash = fd, digest()
 
     def add(self, row):
         body = safetensors(row.tensors, {"key": row.key})
         about = json.dumps(row.about, sort_keys=True).encode() + b"\n"
-        write_all(self._fd, [*self._member(row.key + ".safetensors", body), *self._member(row.key + ".json", [about])])
+        self._write([*self._member(row.key + ".safetensors", body), *self._member(row.key + ".json", [about])])
+
+    def _write(self, buffers):
+        for buffer in buffers:
+            self._hash.update(buffer)     # while the caches have it
+        write_all(self._fd, buffers)
 
     @staticmethod
     def _member(name, buffers):
@@ -35,13 +43,14 @@ class Tar:
         return [info.tobuf(tarfile.PAX_FORMAT), *buffers, bytes(-info.size % BLOCK)]
 
     def close(self):
-        write_all(self._fd, [bytes(2 * BLOCK)])
+        self._write([bytes(2 * BLOCK)])
+        self.digest = self._hash.hexdigest()
 
 
 class Safetensors:
     """One file of all: tensors of (images, ...), keys and the rest in the header, which is written last."""
 
-    suffix = ".safetensors"
+    suffix, digest = ".safetensors", None
 
     def __init__(self, fd, keys):
         # room for the header: what is known of each image now, and generously what is not
@@ -80,7 +89,7 @@ class Safetensors:
 class Parquet:
     """A row an image, with columns of Arrow's fixed-shape tensors; bfloat16 as the bits in uint16."""
 
-    suffix = ".parquet"
+    suffix, digest = ".parquet", None
 
     def __init__(self, fd, keys):
         self._pa, self._parquet = arrow("pyarrow", "pyarrow.parquet")

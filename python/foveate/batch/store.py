@@ -10,10 +10,10 @@ import json
 import os
 import shutil
 import uuid
-import zlib
 from pathlib import Path
 
 from ..error import InputError, require
+from .container import digest_of
 
 STATE = "_foveate"
 
@@ -96,12 +96,12 @@ class Store:
     def temporary(self) -> Path:
         return self._state / "tmp" / uuid.uuid4().hex
 
-    def commit(self, shard, temporary, fd, record):
+    def commit(self, shard, temporary, fd, digest, record):
         """Makes a written file a shard. `record` is kept with it."""
         os.fsync(fd)
         name = self.name(shard)
         final = self.out / (name + self._suffix)
-        files = [{"name": final.name, "bytes": os.fstat(fd).st_size, "crc32": crc32(fd)}]
+        files = [{"name": final.name, "bytes": os.fstat(fd).st_size, "xxh3_64": digest or digest_of(fd)}]
         record = {"shard": shard, "files": files, **record}
         pending, done = self._state / "pending" / f"{name}.json", self._state / "done" / f"{name}.json"
         self._record(pending, record)
@@ -148,15 +148,6 @@ def sync_folder(path):
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def crc32(fd):
-    """Against damage, not against malice: SHA-256 would take as long as the engine does."""
-    found = at = 0
-    while block := os.pread(fd, 1 << 20, at):
-        found = zlib.crc32(block, found)
-        at += len(block)
-    return f"{found:08x}"
 
 
 def _short(value):
