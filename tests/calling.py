@@ -19,6 +19,16 @@ BIG = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length",
        ("grpc.max_metadata_size", 1 << 20), ("grpc.use_local_subchannel_pool", 1)]
 
 
+class Clock:
+    """Time that stands until it is told to go."""
+
+    def __init__(self, now=1e6):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
 class Failed(Exception):
     """A call that was refused: its status, words, and code of the catalogue where one is said."""
 

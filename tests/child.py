@@ -32,6 +32,15 @@ def child(backend, script, *arguments, timeout=120, alone=False, **env):
     return done.stdout.strip()
 
 
+def ended(process, seconds=20):
+    """Waits for its end, and brings it about where it does not come by itself."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 # SwiftShader opens one for its compiler each time the loader loads it, and does not close it when unloaded.
 DRIVERS_OWN = ("/memfd:swiftshader_jit",)
 

@@ -15,6 +15,7 @@ import glob
 import os
 
 import pytest
+from alone import beside_others
 from kept import keep
 from oracle import layout_polar, pyramid, rate, rate_tiles, relevance, sample, warp
 
@@ -229,6 +230,12 @@ def pytest_collection_modifyitems(config, items):
         return
     counts = collections.Counter(item.path for item in items)
     items.sort(key=lambda item: (item.path.stem.removeprefix("test_") not in SLOW, -counts[item.path], item.path))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    with beside_others(item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 def pytest_addoption(parser):

@@ -8,7 +8,7 @@ import sys
 import urllib.request
 from contextlib import contextmanager
 
-from child import TESTS
+from child import TESTS, ended
 from vision import DECLARED
 
 # A token for each byte, and one for each mark.
@@ -82,10 +82,6 @@ def llm_server(folder):
         yield ask
     finally:
         process.stdin.close()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        ended(process)
         process.stdout.close()
         log.close()

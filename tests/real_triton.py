@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 import foveate
-from child import TESTS
+from child import TESTS, ended
 from foveate.serve import models
 
 TREE = TESTS.parent
@@ -88,11 +88,7 @@ def running():
             yield f"127.0.0.1:{numbers[0]}", f"127.0.0.1:{numbers[2]}"
         finally:
             child.send_signal(signal.SIGTERM)
-            try:
-                child.wait(30)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            ended(child, 30)
             child.stdout.close()
 
 

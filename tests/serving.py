@@ -16,6 +16,7 @@ import sys
 import tempfile
 
 import numpy as np
+from child import ended
 from foveate.serve.service import Service
 from PIL import Image
 
@@ -106,11 +107,7 @@ def running(*words, env=None, token=None):
     finally:
         if child.poll() is None:
             child.send_signal(signal.SIGTERM)
-            try:
-                child.wait(20)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            ended(child)
         child.stdout.close()
         log.close()
 
@@ -137,10 +134,10 @@ def certificates(folder):
 
 
 def infer_body(image=None, outputs=None, **parameters):
-    """(body, length of its JSON) of a request for tokens."""
-    raw = jpeg() if image is None else image
-    raw = struct.pack("<I", len(raw)) + raw
-    head = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES",
+    """(body, length of its JSON) of a request for tokens of one image, or of a list of them."""
+    images = image if isinstance(image, list) else [jpeg() if image is None else image]
+    raw = b"".join(struct.pack("<I", len(one)) + one for one in images)
+    head = {"inputs": [{"name": "image", "shape": [len(images)], "datatype": "BYTES",
                         "parameters": {"binary_data_size": len(raw)}}],
             "parameters": {"binary_data_output": True, **parameters}}
     if outputs:

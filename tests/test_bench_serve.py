@@ -13,19 +13,29 @@ def test_it_measures(tmp_path, capsys):
     assert bench.main(["--seconds", "1", "--rounds", "2", "--out", str(tmp_path)]) == 0
     said, found = capsys.readouterr().out, json.loads((tmp_path / "serve.json").read_text())
     assert (tmp_path / "serve.md").read_text().endswith(said.rstrip("\n") + "\n")
-    assert [row[0] for row in bench.goals(found)] == [line.split(" | ")[0][2:] for line in said.splitlines()[4:9]]
-    assert set(found["capacity"]["statuses"]) == {"200"} and found["capacity"]["good"] > 0
-    assert found["three"]["statuses"].keys() <= {"200", "429", "503", "unsent"}
-    assert found["capacity"]["cpu_ms"] > found["here"]["cpu_ms"] > 0
+    assert [row[0] for row in bench.goals(found)] == [line.split(" | ")[0][2:] for line in said.splitlines()[4:14]]
+    for wire, (_, good, refused) in bench.WIRES.items():
+        most, three = found[wire]["capacity"], found[wire]["three"]
+        assert set(most["statuses"]) == {good} and most["good"] > 0
+        assert three["statuses"].keys() <= {good, *refused, "unsent"}
+        assert most["cpu_ms"] > found["here"]["cpu_ms"] > 0
+        assert min(found[wire]["before"] + found[wire]["after"]) > 10
 
 
 def test_goals_are_those_of_the_numbers():
-    result = {"alone_ms": {"here": 10.0, "service": 17.0}, "here": {"cpu_ms": 7.0}, "half": {"statuses": {"200": 9}},
-              "capacity": {"good": 50.0, "cpu_ms": 10.0}, "three": {"good": 40.0, "statuses": {"200": 9, "unsent": 1}}}
-    assert [row[3] for row in bench.goals(result)] == [True] * 5
-    result["alone_ms"]["service"], result["capacity"]["cpu_ms"], result["three"]["good"] = 17.1, 10.1, 39.9
-    result["half"]["statuses"], result["three"]["statuses"] = {"200": 9, "503": 1}, {"200": 9, "-1": 1}
-    assert [row[3] for row in bench.goals(result)] == [False] * 5
+    result = {"alone_ms": {"here": 10.0, "service": 17.0}, "here": {"cpu_ms": 7.0}, "seconds": 20}
+    for wire, (_, good, refused) in bench.WIRES.items():
+        result[wire] = {"capacity": {"good": 50.0, "cpu_ms": 10.0}, "half": {"statuses": {good: 9}},
+                        "three": {"good": 40.0, "statuses": {good: 9, refused[0]: 2, "unsent": 1}},
+                        "before": [100.0, 20], "after": [148.0, 20]}
+    assert [row[3] for row in bench.goals(result)] == [True] * 10
+    result["alone_ms"]["service"] = 17.1
+    for wire, (_, good, refused) in bench.WIRES.items():
+        result[wire] |= {"capacity": {"good": 50.0, "cpu_ms": 10.1}, "half": {"statuses": {good: 9, refused[1]: 1}},
+                         "three": {"good": 39.9, "statuses": {good: 9, "-1": 1}}, "after": [148.1, 20]}
+    assert [row[3] for row in bench.goals(result)] == [False] * 10
+    result["http"]["after"] = [132.0, 21]
+    assert [row[3] for row in bench.goals(result)] == [False] * 10
 
 
 def test_refuses():
@@ -51,5 +61,8 @@ def test_says_what_was_refused(monkeypatch):
 
 
 def test_says_what_the_service_says():
-    with bench.service() as (address, _), pytest.raises(InputError, match="bench: service: got 415, expected 200"):
-        bench.alone(None, address, b"", *bench.request_of(b"GIF89a"), 1)
+    with bench.service() as (addresses, _):
+        with pytest.raises(InputError, match="bench: service: got 415, expected 200"):
+            bench.alone(None, addresses["http"], b"", *bench.request_of(b"GIF89a"), 1)
+        with pytest.raises(InputError, match="bench: service: got 415, expected 200"):
+            bench.ask(addresses["http"], *bench.request_of(b"GIF89a", 2))

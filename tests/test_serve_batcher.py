@@ -147,6 +147,7 @@ def test_limits_of_the_gate():
     assert entering(limits, 1000) == ["in"] and entering(limits, 1, 1000) == ["in", "waits"]
 
 
+@pytest.mark.alone
 def test_nobody_waits_for_long():
     async def main():
         gate = Gate(Limits(in_flight=1, queue=8, queue_s=0.05, pixels_in_flight=100))
@@ -161,6 +162,46 @@ def test_nobody_waits_for_long():
         assert (found.value.code, found.value.status, found.value.retry_s) == ("busy", 429, 1)
         gate.leave(60)
         assert (gate.active, gate.pixels, gate.waiting) == (0, 0, 0)
+
+    asyncio.run(main())
+
+
+def test_who_would_wait_for_too_long_is_refused_at_once(monkeypatch):
+    """Once it is known how fast a rush goes: here 32 leave in 0.1 s, half of what one may wait."""
+    monkeypatch.setattr("foveate.serve.gate.LEAVES", 32)
+    now = [100.0]
+    monkeypatch.setattr("foveate.serve.gate.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    async def main():
+        gate = Gate(Limits(in_flight=1, queue=64, queue_s=0.2))
+        await gate.enter(1)
+        waiting = [asyncio.create_task(gate.enter(1)) for _ in range(64)]
+        await asyncio.sleep(0)
+        for _ in range(31):
+            gate.leave(1)
+            now[0] += 0.1 / 31
+        assert gate.waiting == 33 and not gate.full     # not known yet
+        gate.leave(1)
+        assert gate.waiting == 32 and not gate.full
+        waiting.append(asyncio.create_task(gate.enter(1)))
+        await asyncio.sleep(0)
+        assert gate.waiting == 33 and gate.full
+        with pytest.raises(Fault) as found:
+            await gate.enter(1)
+        assert found.value.code == "queue"
+        gate.leave(1)
+        now[0] += 0.1       # it has become slower
+        assert gate.waiting == 32 and gate.full
+        for _ in range(33):
+            gate.leave(1)
+        assert gate.active == gate.waiting == 0 and not gate.full
+        now[0] += 60        # the next rush is another
+        first = [asyncio.create_task(gate.enter(1)) for _ in range(65)]
+        await asyncio.sleep(0)
+        assert gate.waiting == 64
+        for task in first:
+            task.cancel()
+        await asyncio.gather(*waiting, *first, return_exceptions=True)
 
     asyncio.run(main())
 
@@ -232,6 +273,7 @@ def test_one_bad_work_spoils_no_other():
     served(test)
 
 
+@pytest.mark.alone
 def test_deadlines():
     async def test(service):
         run = service._batcher._execute

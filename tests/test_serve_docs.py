@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of docs/guide/serve.md and serve_triton.md are those of the source.
+"""The tables of docs/guide/serve.md and serve_triton.md are those of the source, and serve_openapi.json its routes.
 
 `python tests/test_serve_docs.py` writes them again.
 """
@@ -11,10 +11,12 @@ from pathlib import Path
 from foveate.serve import limits
 from foveate.serve.fault import KINDS
 from foveate.serve.models import MODELS
+from foveate.serve.service import Service
+from serve_openapi import description, text
 from triton_otherwise import OTHERWISE
 
 GUIDE = Path(__file__).resolve().parent.parent / "docs/guide"
-PAGE, TRITON = GUIDE / "serve.md", GUIDE / "serve_triton.md"
+PAGE, TRITON, OPENAPI = GUIDE / "serve.md", GUIDE / "serve_triton.md", GUIDE / "serve_openapi.json"
 
 
 def tables():
@@ -58,6 +60,14 @@ def test_tables_are_the_source():
     assert with_tables(TRITON.read_text(), otherwise()) == TRITON.read_text()
 
 
+def openapi():
+    return text(description(Service()))
+
+
+def test_the_description_is_that_of_the_routes():
+    assert OPENAPI.read_text() == openapi() and "serve_openapi.json" in PAGE.read_text()
+
+
 def test_every_parameter_is_on_the_page():
     rows = {row.split("`")[1]: row for row in PAGE.read_text().splitlines() if re.match(r"\| `\w+`: ", row)}
     assert set(rows) == {*MODELS, "embed"}
@@ -68,5 +78,6 @@ def test_every_parameter_is_on_the_page():
 
 
 if __name__ == "__main__":
+    OPENAPI.write_text(openapi())
     PAGE.write_text(with_tables(PAGE.read_text(), tables()))
     TRITON.write_text(with_tables(TRITON.read_text(), otherwise()))

@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import socket
 import time
 
 import pytest
@@ -87,6 +88,20 @@ def test_times(server):
     assert raw(server[0], two).count(b"200 OK") == 1 and time.monotonic() - begin < 2
 
 
+def test_a_connection_stays_behind_a_body_that_was_refused(server):
+    host, port = server[0].split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(POST.replace(b"foveate", b"nothing") + b"Content-Length: 100000\r\n\r\n")
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 404"), "before its body is there"
+        connection.sendall(bytes(100_000))
+        time.sleep(1.5)     # more than a request's headers may take
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET /v2/hea")
+        begin = time.monotonic()
+        assert connection.recv(1 << 16) == b"" and time.monotonic() - begin < 2
+
+
 def test_limit_of_bodies_held():
     async def test(service):
         body, headers = infer_body()
@@ -136,6 +151,20 @@ def test_hostile_bytes(server, data):
     elif status:
         serving.scan(status, body[:body.index(b"}") + 1])
     assert ask(server[0], "GET", "/v2/health/live")[0] == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD"])
+def test_a_body_that_turns_out_to_be_none(server, method):
+    """It is answered once, to HEAD without a body, and whoever had begun to read it has no say any more."""
+    begin = POST.replace(b"POST", method.encode()) + b"Transfer-Encoding: chunked\r\n\r\n"
+    nowhere = begin.replace(b"foveate", b"nope")
+    for data in (begin + b"2\r\n{}\r\nzz\r\n", begin + b"5\r\nhelloXX\r\n0\r\n\r\n", nowhere + b"-1\r\n"):
+        found = raw(server[0], data)
+        head, _, body = found.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400") and found.count(b"HTTP/1.1") == 1, found
+        assert body == b"" if method == "HEAD" else json.loads(body)["code"] == "malformed"
+    assert ask(server[0], "GET", "/v2/health/live")[0] == 200
+    assert b'"level": "error"' not in serving.said_by(server[2])
 
 
 def test_a_length_that_is_too_short_is_no_second_request(server):

@@ -2,7 +2,7 @@
 """The service under Ray Serve: what it answers is what it answers without, and nothing is lost when replicas end."""
 
 import asyncio
-import contextlib
+import collections
 import json
 import os
 import socket
@@ -18,46 +18,53 @@ from foveate.serve.server import Settings
 from serving import ask, infer_body, jpeg, running
 from test_serve_life import TOKEN, load
 
-# Its lines on stdin: how many replicas there are to be; after each it says so.
+# Lines of JSON on stdin: what to run, or null; after each it says how many replicas answer.
 CHILD = """
+import json
 import sys
 import ray
+from foveate.serve.limits import Limits
 from foveate.serve.ray import run
 from foveate.serve.server import Settings
 from ray import serve
 
 ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-settings = Settings(http_port=int(sys.argv[1]), engine={"backend": "cpu", "threads": 1}, decode_workers=1)
 for line in sys.stdin:
-    run(settings, replicas=(int(line), int(line)), cpus=0.5)
-    print("RUNS", line.strip(), flush=True)
+    asked = json.loads(line)
+    if asked:
+        settings = Settings(http_port=int(sys.argv[1]), engine={"backend": "cpu", "threads": 1}, decode_workers=1,
+                            limits=Limits(**asked.pop("limits", {})))
+        run(settings, cpus=0.5, **asked)
+    states = serve.status().applications["foveate"].deployments["foveate"].replica_states
+    print("RUNS", states.get("RUNNING", 0), flush=True)
 serve.shutdown()
 ray.shutdown()
 """
 
 
-@contextlib.contextmanager
-def on_ray(tmp_path):
-    """(address, a call that sets the number of replicas)."""
+@pytest.fixture(scope="module")
+def on_ray(tmp_path_factory):
+    """(address of two replicas, a call that runs them otherwise, or not, and says how many there are)."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     env = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "FOVEATE_SERVE_TOKEN": TOKEN}
-    with open(tmp_path / "log", "wb") as log:
+    said = tmp_path_factory.mktemp("ray") / "log"
+    with open(said, "wb") as log:
         child = subprocess.Popen([sys.executable, "-c", CHILD, str(port)], stdin=subprocess.PIPE,
                                  stdout=subprocess.PIPE, stderr=log, env=env, text=True)
 
-    def scale(count):
-        child.stdin.write(f"{count}\n")
-        child.stdin.flush()
+    def scale(**asked):
+        print(json.dumps(asked), file=child.stdin, flush=True)
         for line in child.stdout:
-            if line == f"RUNS {count}\n":
-                return
-        raise AssertionError((tmp_path / "log").read_text()[-3000:])
+            if line.startswith("RUNS"):
+                return int(line.split()[1])
+        raise AssertionError(said.read_text()[-3000:])
 
     try:
+        assert scale(replicas=(2, 2)) == 2
         yield f"127.0.0.1:{port}", scale
         child.stdin.close()
-        assert child.wait(30) == 0, (tmp_path / "log").read_text()[-3000:]
+        assert child.wait(30) == 0, said.read_text()[-3000:]
     finally:
         child.kill()
         child.wait()
@@ -74,7 +81,8 @@ def tokens(address):
 
 
 @pytest.mark.long
-def test_two_replicas_answer_as_one_service_does(tmp_path):
+def test_two_replicas_answer_as_one_service_does(on_ray):
+    address, _ = on_ray
     body, headers = infer_body(jpeg(size=(64, 64)), budget=64)
     headers |= {"Authorization": f"Bearer {TOKEN}"}
 
@@ -82,27 +90,48 @@ def test_two_replicas_answer_as_one_service_does(tmp_path):
         _, _, said = ask(address, "GET", "/v2/models/foveate/stats", headers=headers)
         return json.loads(said)["model_stats"][0]["inference_count"]
 
-    with on_ray(tmp_path) as (address, scale):
-        scale(2)
-        with running(token=TOKEN) as (plain, *_):
-            assert tokens(address) == tokens(plain)
-        for _ in range(38):
-            assert ask(address, "POST", "/v2/models/foveate/infer", body, headers)[0] == 200
-        found = {counts() for _ in range(40)}
-        assert len(found) == 2 and sum(found) == 40 and min(found) >= 5
-        # who may ask, and how much
-        assert ask(address, "GET", "/v2/health/live")[0] == 200
-        assert ask(address, "GET", "/v2")[0] == 401
-        status, _, said = ask(address, "POST", "/v2/models/foveate/infer", b" " * (16 << 20) + b"{", headers | {
-            "inference-header-content-length": "1048577"})
-        assert (status, json.loads(said)["code"]) == (400, "json_header")
-        # replicas end while they are asked
-        async def main():
-            scaled = asyncio.to_thread(scale, 1)
-            return await load(address, 6, 4, body, headers, stop=scaled)
+    with running(token=TOKEN) as (plain, *_):
+        assert tokens(address) == tokens(plain)
+    for _ in range(38):
+        assert ask(address, "POST", "/v2/models/foveate/infer", body, headers)[0] == 200
+    found = {counts() for _ in range(40)}
+    assert found == {20} or (len(found) == 2 and sum(found) == 40 and min(found) >= 5)
+    # who may ask, and how much
+    assert ask(address, "GET", "/v2/health/live")[0] == 200
+    assert ask(address, "GET", "/v2")[0] == 401
+    status, _, said = ask(address, "POST", "/v2/models/foveate/infer", b" " * (16 << 20) + b"{", headers | {
+        "inference-header-content-length": "1048577"})
+    assert (status, json.loads(said)["code"]) == (400, "json_header")
 
-        answered = asyncio.run(main())
-        assert answered.keys() == {200} and answered[200] > 40, answered
+
+@pytest.mark.long
+def test_replicas_come_and_go_with_what_is_asked(on_ray):
+    """To one, to two and back, while they are asked; Ray's own delays, of minutes, are seconds here."""
+    address, scale = on_ray
+    body, headers = infer_body(jpeg(size=(64, 64)), budget=64)
+    headers |= {"Authorization": f"Bearer {TOKEN}"}
+    quick = {"metrics_interval_s": 0.2, "look_back_period_s": 0.5, "upscale_delay_s": 0.3, "downscale_delay_s": 0.5}
+
+    def until(count, workers, **asked):
+        """What is answered until so many replicas run."""
+        async def main():
+            answered, scaling = collections.Counter(), asyncio.create_task(asyncio.to_thread(scale, **asked))
+            for _ in range(180):
+                answered.update(await load(address, 0.5, workers, body, headers))
+                if scaling.done():
+                    if scaling.result() == count:
+                        return answered
+                    scaling = asyncio.create_task(asyncio.to_thread(scale))
+            raise AssertionError(answered)
+
+        return asyncio.run(main())
+
+    # others take the place of those that run; two at each are what Ray is to see to
+    changed = until(1, 2, replicas=(1, 2), limits={"in_flight": 8, "queue": 4}, autoscaling_config=quick)
+    assert changed.keys() == {200} and changed[200] > 10, changed
+    busy = until(2, 40)     # twelve are what one may have
+    assert busy.keys() == {200, 503} and busy[200] > 10, busy
+    assert until(1, 1).keys() == {200}
 
 
 # ---- errors ------------------------------------------------------------------------------------------------

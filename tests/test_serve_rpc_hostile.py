@@ -17,8 +17,6 @@ from foveate.serve.limits import Limits
 from serving import jpeg, running
 from tritonclient.grpc import service_pb2 as pb
 
-SEED = 6
-
 
 def padded(data, size):
     """The message with an unknown field behind it, so that it has this many bytes."""
@@ -71,13 +69,13 @@ def test_limits_of_metadata_and_bodies():
     async def main():
         limits = Limits(headers=12, header_bytes=1000, bodies=1 << 20)
         async with listening(limits=limits) as (service, server, channel):
-            seen, check = [], server.door._check
+            seen, checked = [], server.door._checked
 
             def noted(one, details):
                 seen[:] = details.invocation_metadata
-                check(one, details)
+                return checked(one, details)
 
-            server.door._check = noted
+            server.door._checked = noted
             await call(channel, "ServerMetadata")
             own, size = len(seen), sum(len(name) + len(value) + 4 for name, value in seen)
             for extra, good in ((-1, True), (0, True), (1, False)):
@@ -163,9 +161,9 @@ def made_up(random_):
     return request.SerializeToString()
 
 
-def hostile_messages(count):
+def hostile_messages(count, seed=6):
     """(method, bytes), the same ones each time."""
-    random_ = random.Random(SEED)
+    random_ = random.Random(seed)
     good = [tokens_of(jpeg(size=(16, 16)), np.array([[0.5, 0.5]], np.float32), budget=12).SerializeToString(),
             pb.ModelConfigRequest(name="foveate").SerializeToString()]
     typed = pb.ModelInferRequest(model_name="foveate", id="a")
@@ -199,7 +197,8 @@ def hostile_messages(count):
         yield random_.choice(["ModelInfer"] * 40 + ["ModelStreamInfer"] * 20 + METHODS), bytes(data)
 
 
-def test_hostile_messages():
+@pytest.mark.parametrize("count,seed", [(500, 6), pytest.param(10_000, 7, marks=pytest.mark.long)])
+def test_hostile_messages(count, seed):
     """Nothing but words of the catalogue comes back, and never that something of ours went wrong."""
     counts = {}
 
@@ -217,7 +216,7 @@ def test_hostile_messages():
 
     async def main():
         async with listening() as (service, server, channel):
-            for name, data in hostile_messages(500):
+            for name, data in hostile_messages(count, seed):
                 code = await one(channel, name, data)
                 assert code not in ("internal", "cancelled", "device"), (name, data)
                 counts[code] = counts.get(code, 0) + 1
@@ -225,7 +224,7 @@ def test_hostile_messages():
             assert service.bodies.held == service.gate.active == server.door.room.held == server.door.streams == 0
 
     asyncio.run(main())
-    assert sum(counts.values()) == 500 and len(counts) > 11 and counts["message"] > 100, counts
+    assert sum(counts.values()) == count and len(counts) > 11 and counts["message"] > 100, counts
 
 
 def test_hostile_bytes_on_the_port():

@@ -9,11 +9,10 @@ import time
 import grpc
 import pytest
 import tritonclient.grpc as triton
-from calling import BIG, Failed, call, infer, listening, path_of, refused, tokens_of
+from calling import Failed, call, infer, listening, path_of, refused, tokens_of
 from foveate.serve.fault import KINDS
 from foveate.serve.limits import Limits
-from serving import certificates, infer_body, jpeg, running
-from test_serve_life import load
+from serving import certificates, jpeg, running, said_by
 from tritonclient.utils import InferenceServerException
 
 SEED = 6
@@ -83,46 +82,16 @@ def test_storm_of_cancelled_calls():
 # ---- a life ------------------------------------------------------------------------------------------------
 
 
-async def rpc_load(address, request, workers, counts):
-    """Calls until the service says that it stops; {status or code: how many}."""
-    async with grpc.aio.insecure_channel(address, options=BIG) as channel:
-        async def one():
-            while True:
-                try:
-                    await call(channel, "ModelInfer", request)
-                    counts["ok"] = counts.get("ok", 0) + 1
-                except Failed as failed:
-                    what = failed.code or failed.text
-                    counts[what] = counts.get(what, 0) + 1
-                    if what != "queue":
-                        return
-
-        await asyncio.gather(*(one() for _ in range(workers)))
-
-
-@pytest.mark.parametrize("seconds", [0.2, 0.5])
-def test_a_stop_loses_nothing_on_either_wire(seconds):
-    image, counts, told = jpeg(size=(240, 320)), {}, []
-    body, headers = infer_body(image, budget=64)
-    with running("--grpc-port", 0) as (address, _, child):
+def test_an_idle_stream_is_told_of_the_end():
+    told = []
+    with running("--grpc-port", 0) as (_, _, child):
         client = triton.InferenceServerClient(child.addresses["grpc"])
-        client.start_stream(lambda result, error: told.append(error))      # it is idle when the end comes
-
-        async def stop():
-            await asyncio.sleep(seconds)
-            child.send_signal(signal.SIGTERM)
-
-        async def main():
-            return (await asyncio.gather(
-                load(address, 15, 4, body, headers, stop()),
-                rpc_load(child.addresses["grpc"], tokens_of(image, budget=64).SerializeToString(), 4, counts)))[0]
-
-        over_http = asyncio.run(main())
+        client.start_stream(lambda result, error: told.append(error))
+        assert client.is_server_ready()
+        child.send_signal(signal.SIGTERM)
         assert child.wait(20) == 0
         client.stop_stream(cancel_requests=True)
         client.close()
-    assert over_http.get(200, 0) > 0 and set(over_http) <= {200, 503}, over_http
-    assert counts["ok"] > 0 and counts["draining"] == 4 and set(counts) == {"ok", "draining"}, counts
     assert told[0].status() == "StatusCode.UNAVAILABLE" and told[0].message() == KINDS["draining"].text
 
 
@@ -171,7 +140,7 @@ def test_client_certificates(tmp_path):
             client = triton.InferenceServerClient(child.addresses["grpc"], ssl=True, private_key=key,
                                                   root_certificates=tmp_path / "ca.pem", certificate_chain=chain)
             if good:
-                assert client.is_server_ready()
+                assert client.is_server_ready() and client.get_server_metadata()
             else:
                 with pytest.raises(InferenceServerException) as error:
                     client.is_server_live(client_timeout=5)
@@ -179,3 +148,5 @@ def test_client_certificates(tmp_path):
             client.close()
         with pytest.raises(InferenceServerException):       # without TLS
             triton.InferenceServerClient(child.addresses["grpc"]).is_server_live(client_timeout=2)
+        named = said_by(child)
+        assert b'"principal": "client"' in named and b"anyone" not in named

@@ -221,15 +221,17 @@ def test_binary_sizes_are_held(size, rest, expected):
     assert code({"inputs": [tensor(parameters={"binary_data_size": size})]}, rest) == expected
 
 
-ELEMENTS = [(1, b""), (0, b"\0"), (1, b"\1\0\0"), (1, b"\2\0\0\0a"), (1, b"\xff\xff\xff\xffa"), (2, b"\0\0\0\0"),
-            (1, b"\0\0\0\0" * 2), (2**31 - 1, b"\0\0\0\0"), (1, b"\1\0\0\0ab")]
+ELEMENTS = [(1, b"", 0), (0, b"\0", "more"), (1, b"\1\0\0", "0 and a part of one"),
+            (1, b"\2\0\0\0a", "0 and a part of one"), (1, b"\xff\xff\xff\xffa", "0 and a part of one"),
+            (2, b"\0\0\0\0", 1), (2, b"\0\0\0\0\1", "1 and a part of one"), (1, b"\0\0\0\0" * 2, "more"),
+            (2**31 - 1, b"\0\0\0\0", 1), (1, b"\1\0\0\0ab", "more")]
 
 
-@pytest.mark.parametrize("count,raw", ELEMENTS)
-def test_elements_of_bytes_are_held(count, raw):
+@pytest.mark.parametrize("count,raw,got", ELEMENTS)
+def test_elements_of_bytes_are_held(count, raw, got):
     with pytest.raises(Fault) as found:
         from_bytes("x", "BYTES", (count,), raw, model="m")
-    assert found.value.code == "elements"
+    assert found.value.code == "elements" and found.value.text.endswith(f"Expected {count}, got {got}")
 
 
 def test_a_bool_is_0_or_1():
@@ -268,6 +270,8 @@ def test_limits_of_the_command_line():
     for words, text in ((["pixel=5"], "serve: limit: got 'pixel', expected one of"),
                         (["pixels=many"], "serve: limit pixels: got 'many', expected a number"),
                         (["pixels=0"], "serve: limit pixels: got 0, expected above 0, at most 67108864"),
+                        (["principal_rate=-1"], "serve: limit principal_rate: got -1.0, expected 0 or more, at most "),
+                        (["principal_rate=nan"], "serve: limit principal_rate: got nan, expected 0 or more, at most "),
                         (["tokens=65537"], "serve: limit tokens: got 65537, expected above 0, at most 65536")):
         with pytest.raises(InputError, match=text):
             limits.parsed(words)

@@ -51,9 +51,10 @@ OTHERWISE = {
         "no data": [400, "malformed request: input: expected either data or the parameter binary_data_size, and no "
                          "other"],
         "an element's length is too large": [400, "[request id: <id_unknown>] input 'image' for model 'foveate' has "
-                                                  "another number of elements than its shape. Expected 1, got 1"],
+                                                  "another number of elements than its shape. Expected 1, got 0 and a "
+                                                  "part of one"],
         "two elements for one": [400, "[request id: <id_unknown>] input 'image' for model 'foveate' has another "
-                                      "number of elements than its shape. Expected 1, got 2"],
+                                      "number of elements than its shape. Expected 1, got more"],
         "no element for one": [400, "[request id: <id_unknown>] input 'image' for model 'foveate' has another number "
                                     "of elements than its shape. Expected 1, got 0"],
         "empty body": [400, "malformed JSON: expected one object in UTF-8, without NaN or infinity"],

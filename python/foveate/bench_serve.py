@@ -33,24 +33,30 @@ ASKED = {"model": "qwen2.5-vl", "budget": 273, "dtype": "float16"}
 GAZE = (0.4, 0.6)
 OUTPUTS = ("patches", "center_px", "size_px")
 CONNECTIONS = 256
+AT_ONCE = 32        # requests that are worked on at once, and images that run together
+WIRES = {"http": ("HTTP", "200", ("429", "503")), "grpc": ("gRPC", "OK", ("RESOURCE_EXHAUSTED", "UNAVAILABLE"))}
+STAYS_MB = 48
+HEAD = "Inference-Header-Content-Length"
 
 
-def request_of(data):
-    """(body, length of its JSON) of a request that a model of Triton's takes too."""
-    gaze = np.array([GAZE], "<f4").tobytes()
+def request_of(data, count=1):
+    """(body, length of its JSON) of a request that a model of Triton's takes too; count: images."""
+    gaze = np.array([GAZE] * count, "<f4").tobytes()
+    files = (struct.pack("<I", len(data)) + data) * count
     head = json.dumps({
-        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1, 1], "parameters": {
-            "binary_data_size": len(data) + 4}},
-                   {"name": "gaze", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}],
+        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [count, 1],
+                    "parameters": {"binary_data_size": len(files)}},
+                   {"name": "gaze", "datatype": "FP32", "shape": [count, 2],
+                    "parameters": {"binary_data_size": len(gaze)}}],
         "outputs": [{"name": name, "parameters": {"binary_data": True}} for name in OUTPUTS],
         "parameters": ASKED}).encode()
-    return head + struct.pack("<I", len(data)) + data + gaze, len(head)
+    return head + files + gaze, len(head)
 
 
 @contextlib.contextmanager
 def service():
-    """(address, process) of one that listens."""
-    words = ["--http-port", "0", "--grpc-port", "-1", "--metrics-port", "-1", "--backend", "cpu", "--json",
+    """({wire: address}, process) of one that listens."""
+    words = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "-1", "--backend", "cpu", "--json",
              "--log-level", "warning"]
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen([sys.executable, "-m", "foveate", "serve", *words], stdout=subprocess.PIPE, stderr=log)
@@ -58,8 +64,7 @@ def service():
             line = child.stdout.readline()
             log.seek(0)
             require(line, "bench: service", log.read()[-400:].decode(errors="replace") or "nothing", "one that listens")
-            found = json.loads(line)["http"]
-            yield f"{found['host']}:{found['port']}", child
+            yield {wire: f"{found['host']}:{found['port']}" for wire, found in json.loads(line).items()}, child
         finally:
             child.send_signal(signal.SIGTERM)
             child.wait()
@@ -69,9 +74,9 @@ def service():
 class Client:
     """The load of serve/load.py on one address."""
 
-    def __init__(self, folder, address, body, length, model="foveate"):
+    def __init__(self, folder, address, body, length, model="foveate", wire="http"):
         (folder / "body").write_bytes(body)
-        self._before = [sys.executable, load.__file__, address, str(folder / "body"), str(length)]
+        self._before = [sys.executable, load.__file__, wire, address, str(folder / "body"), str(length)]
         self._model = model
 
     def __call__(self, seconds, rate=0, connections=CONNECTIONS):
@@ -92,7 +97,7 @@ def alone(engine, address, data, body, length, rounds):
     times = {"here": [], "service": []}
 
     def asked():
-        connection.request("POST", "/v2/models/foveate/infer", body, {"Inference-Header-Content-Length": str(length)})
+        connection.request("POST", "/v2/models/foveate/infer", body, {HEAD: str(length)})
         answer = connection.getresponse()
         require(answer.status == 200, "bench: service", answer.status, "200")
         answer.read()
@@ -127,49 +132,81 @@ def saturated(data, seconds):
     return {"rate": count / (time.perf_counter() - begin), "cpu_ms": (time.process_time() - cpu) * 1e3 / count}
 
 
-def cpu_ms(child):
-    """CPU that a process and its children have taken, of which those alive now are seen in /proc."""
-    ids, total, tick = [child.pid], 0, 1e3 / os.sysconf("SC_CLK_TCK")
-    for pid in ids:
+def family(child):
+    """Folders in /proc of a process and its children that are alive."""
+    found = [Path(f"/proc/{child.pid}")]
+    for folder in found:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            ids += [int(one) for task in Path(f"/proc/{pid}/task").iterdir()
-                    for one in (task / "children").read_text().split()]
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += sum(map(int, fields[11:15]))
+            found += [Path("/proc", one) for task in (folder / "task").iterdir()
+                      for one in (task / "children").read_text().split()]
+    return found
+
+
+def cpu_ms(child):
+    """CPU that a process and its children have taken."""
+    total, tick = 0, 1e3 / os.sysconf("SC_CLK_TCK")
+    for folder in family(child):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            total += sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:15]))
     return total * tick
 
 
-def answered(result, seconds):
+def holds(child):
+    """[MB of memory, descriptors] of a process and its children, when they have been left alone for a while."""
+    time.sleep(4)
+    pages = sum(int((folder / "statm").read_text().split()[1]) for folder in family(child))
+    return [pages * os.sysconf("SC_PAGE_SIZE") / 1e6, sum(len(os.listdir(folder / "fd")) for folder in family(child))]
+
+
+def answered(result, seconds, wire="http"):
     """Of a load: answers a second, by status; what the client could not send is none."""
     kinds = {}
     for key, count in result["counts"].items():
         kinds[key.split()[0]] = kinds.get(key.split()[0], 0) + count
-    return {"good": result["counts"].get("200", 0) / seconds, "statuses": kinds,
+    return {"good": result["counts"].get(WIRES[wire][1], 0) / seconds, "statuses": kinds,
             **{name: result[name] for name in ("p50", "p99", "refused_p99")}}
 
 
 def measure(seconds=20.0, rounds=40, triton=None):
     require(seconds > 0, "bench: seconds", seconds, "more than 0")
     require(rounds > 0, "bench: rounds", rounds, "1 or more")
-    with tempfile.TemporaryDirectory() as name, service() as (address, child):
+    with tempfile.TemporaryDirectory() as name, service() as (addresses, child):
         folder = Path(name)
         data = folder_of(folder, 1)[0].read_bytes()
         body, length = request_of(data)
-        client = Client(folder, address, body, length)
-        client(1, connections=2)
+        clients = {wire: Client(folder, addresses[wire], body, length, wire=wire) for wire in WIRES}
+        clients["http"](1, connections=2)
         found = {"machine": machine(), "file_bytes": len(data), "seconds": seconds,
-                 "alone_ms": alone(Engine(backend="cpu"), address, data, body, length, rounds)}
+                 "alone_ms": alone(Engine(backend="cpu"), addresses["http"], data, body, length, rounds)}
         found["here"] = saturated(data, seconds / 4)
-        before = cpu_ms(child)
-        most = client(seconds / 2, connections=8)
-        requests = sum(most["counts"].values())
-        found["capacity"] = {**answered(most, seconds / 2), "cpu_ms": (cpu_ms(child) - before) / requests,
-                             "client_cpu_ms": most["cpu_ms"]}
-        rate = found["capacity"]["good"]
-        found["half"] = answered(client(seconds * 1.5, rate / 2), seconds * 1.5)
-        found["three"] = answered(client(seconds, rate * 3), seconds)
+        ask(addresses["http"], *request_of(data, AT_ONCE))      # the engine has memory for all of them from now on
+        found |= {wire: loaded(client, wire, child, seconds) for wire, client in clients.items()}
         if triton:
-            found["triton"] = side_by_side(client, Client(folder, triton, body, length, "tokens"), seconds / 4)
+            theirs = Client(folder, triton, body, length, "tokens")
+            found["triton"] = side_by_side(clients["http"], theirs, seconds / 4)
+    return found
+
+
+def ask(address, body, length):
+    connection = http.client.HTTPConnection(address)
+    connection.request("POST", "/v2/models/foveate/infer", body, {HEAD: str(length)})
+    status = connection.getresponse().status
+    connection.close()
+    require(status == 200, "bench: service", status, "200")
+
+
+def loaded(client, wire, child, seconds):
+    """One wire at its capacity, at half and at three times of it; what the service has before the last and after."""
+    client(min(1, seconds), connections=AT_ONCE)    # by now it has all that it needs at once
+    before = cpu_ms(child)
+    most = client(seconds / 2, connections=8)
+    spent = (cpu_ms(child) - before) / sum(most["counts"].values())
+    found = {"capacity": {**answered(most, seconds / 2, wire), "cpu_ms": spent, "client_cpu_ms": most["cpu_ms"]}}
+    rate = found["capacity"]["good"]
+    found["half"] = answered(client(seconds * 1.5, rate / 2), seconds * 1.5, wire)
+    found["before"] = holds(child)
+    found["three"] = answered(client(seconds, rate * 3), seconds, wire)
+    found["after"] = holds(child)
     return found
 
 
@@ -187,19 +224,23 @@ def side_by_side(ours, theirs, seconds):
 
 def goals(result):
     """(what, value, goal, met)."""
-    alone, most, three = result["alone_ms"], result["capacity"], result["three"]
+    alone, most = result["alone_ms"], result["http"]["capacity"]
     limit = 1.5 * alone["here"] + 2
     yield ("one request after another, ms", f"{alone['service']:.2f}; here {alone['here']:.2f}",
            f"{limit:.2f} or less (1.5 times here, and 2 ms)", alone["service"] <= limit)
     share = result["here"]["cpu_ms"] / most["cpu_ms"]
     yield ("share of the work in the service's CPU time", f"{share:.0%}", "70% or more", share >= 0.7)
-    statuses = result["half"]["statuses"]
-    yield "half of its capacity: statuses", _counts(statuses), "200 alone", set(statuses) == {"200"}
-    statuses = set(three["statuses"]) - {"unsent"}
-    yield ("three times its capacity: statuses", _counts(three["statuses"]), "200, 429, 503",
-           statuses <= {"200", "429", "503"})
-    ratio = three["good"] / most["good"]
-    yield "three times: good answers, of its capacity", f"{ratio:.2f}", "0.8 or more", ratio >= 0.8
+    for wire, (name, good, refused) in WIRES.items():
+        found = result[wire]
+        half, three, (memory, files), after = (found[what] for what in ("half", "three", "before", "after"))
+        yield (f"{name}, half of its capacity for {result['seconds'] * 1.5:g} s: statuses", _counts(half["statuses"]),
+               f"{good} alone", set(half["statuses"]) == {good})
+        yield (f"{name}, three times for {result['seconds']:g} s: statuses", _counts(three["statuses"]),
+               ", ".join((good, *refused)), set(three["statuses"]) <= {good, *refused, "unsent"})
+        ratio = three["good"] / found["capacity"]["good"]
+        yield f"{name}, three times: good answers, of its capacity", f"{ratio:.2f}", "0.8 or more", ratio >= 0.8
+        yield (f"{name}, after it: memory and descriptors", f"{after[0]:.0f} MB, {after[1]}; before {memory:.0f} MB, "
+               f"{files}", f"{STAYS_MB} MB more at most, as many", after[0] <= memory + STAYS_MB and after[1] == files)
 
 
 def _counts(statuses):
@@ -207,18 +248,20 @@ def _counts(statuses):
 
 
 def markdown(result):
-    most, here_, half, three = (result[name] for name in ("capacity", "here", "half", "three"))
     lines = [f"Machine: {result['machine']}, client included. A JPEG of 1920 x 1080 px, "
-             f"{result['file_bytes'] // 1000} kB, to 273 Qwen2.5-VL tokens in float16 over HTTP, binary.", "",
+             f"{result['file_bytes'] // 1000} kB, to 273 Qwen2.5-VL tokens in float16, binary.", "",
              "| what | measured | goal | |", "|---|---|---|---|"]
     lines += [f"| {what} | {value} | {goal} | {'met' if met else 'not met'} |"
               for what, value, goal, met in goals(result)]
-    lines += ["", f"Capacity: {most['good']:.1f} answers a second, 8 at once, {most['p50']:.0f} ms each (99 of 100: "
-              f"{most['p99']:.0f}); here, an engine a core, {here_['rate']:.1f} images a second. CPU of a request: "
-              f"service {most['cpu_ms']:.1f} ms, client {most['client_cpu_ms']:.1f}; of the work alone "
-              f"{here_['cpu_ms']:.1f}. At half of the capacity an answer takes {half['p50']:.0f} ms "
-              f"({half['p99']:.0f}); at three times {three['p50'] or 0:.0f} ({three['p99'] or 0:.0f}), and of 100 "
-              f"refusals 99 at most {three['refused_p99'] or 0:.0f}. `unsent`: the client had no connection left."]
+    lines += ["", "| | answers a second, 8 at once | ms: half of 100, 99 of 100 | at half of that | at three times | "
+              "99 of 100 refusals | CPU of a request: service, client |", "|---|---:|---:|---:|---:|---:|---:|"]
+    for wire, (name, *_) in WIRES.items():
+        most, half, three = (result[wire][what] for what in ("capacity", "half", "three"))
+        times = " | ".join(f"{one['p50'] or 0:.0f}, {one['p99'] or 0:.0f}" for one in (most, half, three))
+        lines.append(f"| {name} | {most['good']:.1f} | {times} | {three['refused_p99'] or 0:.0f} | "
+                     f"{most['cpu_ms']:.1f}, {most['client_cpu_ms']:.1f} |")
+    lines += ["", f"Here, an engine a core, {result['here']['rate']:.1f} images a second with "
+              f"{result['here']['cpu_ms']:.1f} ms of CPU each. `unsent`: the client had no connection left."]
     if both := result.get("triton"):
         lines += ["", "The same engine in a Triton 2.51 ([how](../guide/serve_triton.md)), answers a second and ms:",
                   "",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may ask: tokens from a file or the environment, compared in constant time; never from the command line."""
+"""Who may ask: tokens from a file or the environment, compared in constant time, never from the command line;
+or certificates."""
 
 import hashlib
 import hmac
@@ -57,6 +58,11 @@ def load_keys(path=None) -> Keys | None:
         tokens[name] = token
     require(tokens, f"serve: token of {where}", "none", "one a line")
     return Keys(tokens)
+
+
+def subject(names, certificate):
+    """Who a certificate is of: its first common name, or where it has none the SHA-256 of its DER."""
+    return names[0] if names and names[0] else hashlib.sha256(certificate).hexdigest()
 
 
 def loopback(host: str) -> bool:

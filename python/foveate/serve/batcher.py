@@ -161,6 +161,10 @@ class Batcher:
                     queue_ns = int((start - waiting.since) * 1e9)
                     waiting.future.set_result(Done(made, queue_ns, run_ns, images, index == 0))
 
+    async def between(self, call):
+        """Calls it on the engine's thread, between two batches."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
     async def flush(self):
         """Until the engine has done all that was submitted."""
         await self._idle.wait()

@@ -7,14 +7,17 @@ may not ask sends nothing.
 
 import asyncio
 import contextlib
+import math
 import secrets
+import ssl
 import time
 from pathlib import Path
 
 import grpc
 
 from . import logs, rpc
-from .fault import Fault
+from .auth import subject
+from .fault import Fault, let_go
 from .stream import Room
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -48,11 +51,18 @@ class Call:
         parents = [value for name, value in details.invocation_metadata or () if name == "traceparent"]
         self.traceparent = parents[0] if parents else ""
 
-    async def read(self, most):
-        """The one message of a call."""
+    def certified(self):
+        """Who the client's certificate names."""
+        said = self._context.auth_context()
+        names = [one.decode(errors="replace") for one in said.get("x509_common_name", ())]
+        return subject(names, ssl.PEM_cert_to_DER_cert(next(iter(said["x509_pem_cert"])).decode()))
+
+    async def read(self, most, check=lambda: None):
+        """The one message of a call. check: called when it is its turn to come in."""
         limit = self._limits.body_s
         try:
             async with asyncio.timeout(limit), self._door.reading:
+                check()
                 data = await self._next(None)
         except TimeoutError:
             raise Fault("slow", seconds=limit) from None
@@ -96,11 +106,12 @@ class Call:
         door = self._door
         if door.streams >= self._limits.streams:
             raise Fault("streams", limit=self._limits.streams)
-        door.streams += 1
-        try:
-            yield door.room
-        finally:
-            door.streams -= 1
+        with door.principals.stream(self.principal):
+            door.streams += 1
+            try:
+                yield door.room
+            finally:
+                door.streams -= 1
 
     def fault_of(self, error):
         """What an exception is to the client. The log has the rest."""
@@ -118,15 +129,16 @@ class Call:
             fields["code"] = fault.code
         logs.request(self.account, **fields)
 
-    async def end(self, fault):
-        """The last word of it, where the client is still there to hear it."""
+    def end(self, fault):
+        """The last word of it, which goes out when its coroutine returns; `abort` would leave a cycle behind."""
         trailing = [("x-request-id", self.id)]
-        if fault is None:
-            return self._context.set_trailing_metadata(tuple(trailing))
-        trailing.append(("x-error-code", fault.code))
-        if fault.retry_s:
-            trailing.append(("grpc-retry-pushback-ms", str(fault.retry_s * 1000)))
-        await self._context.abort(CODES[fault.grpc], fault.text, tuple(trailing))
+        if fault is not None:
+            trailing.append(("x-error-code", fault.code))
+            if fault.retry_s:
+                trailing.append(("grpc-retry-pushback-ms", str(math.ceil(fault.retry_s * 1000))))
+            self._context.set_code(CODES[fault.grpc])
+            self._context.set_details(fault.text)
+        self._context.set_trailing_metadata(tuple(trailing))
 
 
 class Door(grpc.GenericRpcHandler):
@@ -134,7 +146,8 @@ class Door(grpc.GenericRpcHandler):
 
     def __init__(self, service, keys=None):
         self.limits, self._service, self._keys = service.limits, service, keys
-        self._methods = rpc.methods()
+        self._methods, self.principals = rpc.methods(), service.principals
+        self.certificates = False       # clients have one
         self.room, self.streams = Room(self.limits.kept), 0
         # gRPC tells no message's size before it is there, so that they are counted while they come
         self.reading = asyncio.Semaphore(self.limits.in_flight)
@@ -149,29 +162,34 @@ class Door(grpc.GenericRpcHandler):
     async def _answer(self, call, details):
         begin, fault = time.monotonic(), None
         try:
-            self._check(call, details)
-            method = self._methods.get(details.method)
-            if method is None:
-                raise Fault("method")
-            await method(self._service, call)
+            with self._checked(call, details):
+                method = self._methods.get(details.method)
+                if method is None:
+                    raise Fault("method")
+                await method(self._service, call)
         except asyncio.CancelledError:
             call.log(Fault("cancelled"), time.monotonic() - begin)
             raise
         except Exception as error:
             fault = call.fault_of(error)
+            let_go(error)
         call.log(fault, time.monotonic() - begin)
-        await call.end(fault)
+        call.end(fault)
 
-    def _check(self, call, details):
+    def _checked(self, call, details):
+        """The place of its principal, for a call that may come in; requests of a stream have theirs one by one."""
         headers = [(_bytes(name), _bytes(value)) for name, value in details.invocation_metadata or ()]
-        call.principal = "anyone"
-        if self._keys is not None and details.method not in rpc.PUBLIC:
+        call.principal, public = call.certified() if self.certificates else "anyone", details.method in rpc.PUBLIC
+        if self._keys is not None and not public:
             call.principal = self._keys.principal([value for name, value in headers if name == b"authorization"])
             if call.principal is None:
                 raise Fault("unauthenticated")
         size = sum(len(name) + len(value) + 4 for name, value in headers)
         if len(headers) > self.limits.headers or size > self.limits.header_bytes:
             raise Fault("headers", count=self.limits.headers, size=self.limits.header_bytes)
+        if public or details.method == rpc.STREAM:
+            return contextlib.nullcontext()
+        return self.principals.request(call.principal)
 
 
 def _bytes(value):
@@ -198,6 +216,7 @@ class RpcServer:
             known = Path(client_ca).read_bytes() if client_ca else None
             credentials = grpc.ssl_server_credentials([pair], known, client_ca is not None)
             self.address = host, self._server.add_secure_port(where, credentials)
+            self.door.certificates = client_ca is not None
         except RuntimeError:
             raise OSError("in use, or not this machine's") from None
 

@@ -100,6 +100,10 @@ KINDS = {
     "queue_time": Kind(503, UNAVAILABLE, "Request timeout expired in the queue", 1),
     "busy": Kind(429, EXHAUSTED, "too many pixels in flight", 1),
     "bodies": Kind(429, EXHAUSTED, "too many request bodies in flight", 1),
+    "principal_rate": Kind(429, EXHAUSTED, "too many requests of one client: at most {limit} a second", 1),
+    "principal_in_flight": Kind(429, EXHAUSTED, "too many requests of one client at once: at most {limit}", 1),
+    "principal_pixels": Kind(429, EXHAUSTED, "too many pixels of one client at once: at most {limit}", 1),
+    "principal_streams": Kind(429, EXHAUSTED, "too many streams of one client: at most {limit}", 1),
     "draining": Kind(503, UNAVAILABLE, "Server is stopping, scheduler has stopped accepting new inference requests", 5),
     "decoder": Kind(503, UNAVAILABLE, "decode worker failed", 1),
     "device": Kind(503, UNAVAILABLE, "device failed", 5),
@@ -112,10 +116,11 @@ KINDS = {
 
 
 class Fault(Exception):
-    """An entry of the catalogue, with its blanks filled in."""
+    """An entry of the catalogue, with its blanks filled in. after: seconds to wait, where they are known."""
 
-    def __init__(self, code, **values):
+    def __init__(self, code, after=0.0, **values):
         self.code, self.kind = code, KINDS[code]
+        self.retry_s = after or self.kind.retry_s       # 0: it is not worth to try again
         self.text = self.kind.text.format(**{name: _plain(value) for name, value in values.items()})
         super().__init__(self.text)
 
@@ -127,9 +132,20 @@ class Fault(Exception):
     def grpc(self) -> int:
         return self.kind.grpc
 
-    @property
-    def retry_s(self) -> int:
-        return self.kind.retry_s
+
+def let_go(error):
+    """Takes from an exception, which is logged by now, the frames that it came through.
+
+    They hold a request's body and pixels, and the exception lies in a cycle with some of them: all of it would stay
+    until a full round of the collector, which comes the more seldom the more there is.
+    """
+    left, seen = [error], set()
+    while left:
+        one = left.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            left += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+            one.__traceback__ = one.__cause__ = one.__context__ = None
 
 
 def _plain(value):

@@ -2,9 +2,12 @@
 """Who may begin: so many requests and so many pixels at once, a queue of so many more, and nobody waits for long."""
 
 import asyncio
+import time
 from collections import deque
 
 from .fault import Fault
+
+LEAVES = 128        # after which a rush's speed is known
 
 
 class Gate:
@@ -17,6 +20,7 @@ class Gate:
         self._limits = limits
         self.active = self.pixels = 0
         self._waiting: deque[tuple[int, asyncio.Future]] = deque()
+        self._left: deque[float] = deque(maxlen=LEAVES)     # times, while somebody waits
 
     @property
     def waiting(self) -> int:
@@ -24,8 +28,16 @@ class Gate:
 
     @property
     def full(self) -> bool:
-        """No one more may wait."""
-        return len(self._waiting) >= self._limits.queue and self.active >= self._limits.in_flight
+        """No one more may wait, or it would be for too long."""
+        return self._long() and self.active >= self._limits.in_flight
+
+    def _long(self):
+        waiting, left = len(self._waiting), self._left
+        if waiting >= self._limits.queue:
+            return True
+        # who would be refused when their time is over is refused before anything is spent on them; half of it is
+        # left for what a batch takes, whose requests leave together
+        return len(left) == LEAVES and waiting * (time.monotonic() - left[0]) > self._limits.queue_s / 2 * LEAVES
 
     def _fits(self, price):
         room = self.pixels + price <= self._limits.pixels_in_flight or self.active == 0
@@ -38,7 +50,7 @@ class Gate:
         """Raises Fault where there is no place now, nor within the time of the queue."""
         if not self._waiting and self._fits(price):
             return self._take(price)
-        if len(self._waiting) >= self._limits.queue:
+        if self._long():
             raise Fault("queue")
         entry = (price, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
@@ -62,6 +74,10 @@ class Gate:
     def leave(self, price):
         self.active -= 1
         self.pixels -= price
+        if self._waiting:
+            self._left.append(time.monotonic())
+        else:
+            self._left.clear()
         self._wake()
 
     def _wake(self):
@@ -73,10 +89,10 @@ class Gate:
 
 
 class Bodies:
-    """Bytes of request bodies that are held, of all requests together."""
+    """Bytes of request bodies that are held, of all requests together. given: called when some are let go of."""
 
-    def __init__(self, limit):
-        self.held, self._limit = 0, limit
+    def __init__(self, limit, given=lambda: None):
+        self.held, self._limit, self._given = 0, limit, given
 
     def take(self, size):
         if self.held + size > self._limit:
@@ -85,6 +101,7 @@ class Bodies:
 
     def give(self, size):
         self.held -= size
+        self._given()
 
 
 class _Place:

@@ -1,24 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands in front of every route: who asks, what their headers are, and what they get if anything goes wrong."""
 
+import contextlib
+import math
 import secrets
 import time
 
 import orjson
 
 from . import logs
-from .fault import Fault
+from .fault import Fault, let_go
 
 PUBLIC = ("/v2/health/live", "/v2/health/ready")
 PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-/")
 
 
 class Guard:
-    """An ASGI app around another. keys: None lets everyone in; public: paths that need nobody's name."""
+    """An ASGI app around another.
 
-    def __init__(self, app, limits, keys=None, public=PUBLIC, lifespan=None, busy=None):
+    Args:
+        keys: None lets everyone in.
+        public: paths that need nobody's name, and count as nobody's.
+        principals: who may take how much; None: all of it.
+    """
+
+    def __init__(self, app, limits, keys=None, public=PUBLIC, lifespan=None, busy=None, principals=None):
         self._app, self._limits, self._keys, self._public = app, limits, keys, public
-        self._lifespan, self._busy = lifespan, busy
+        self._lifespan, self._busy, self._principals = lifespan, busy, principals
 
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan" and self._lifespan:
@@ -37,27 +45,30 @@ class Guard:
             await send(message)
 
         try:
-            self._check(scope, state)
-            if self._busy is not None and scope["path"].endswith("/infer"):
-                self._busy()        # before anything is spent on it
-            await self._app(scope, receive, sent)
+            with self._checked(scope, state):
+                if self._busy is not None and scope["path"].endswith("/infer"):
+                    self._busy()        # before anything is spent on it
+                await self._app(scope, receive, sent)
         except Fault as fault:
             state["fault"] = fault
+            let_go(fault)
             if not status:
                 await answer(sent, fault, state["id"])
-        except Exception:
+        except Exception as error:
             state["fault"] = Fault("internal")
             logs.log.exception("request failed", extra={"fields": {"id": state["id"]}})
             if status:
                 raise
+            let_go(error)
             await answer(sent, state["fault"], state["id"])
         finally:
             self._log(scope, state, status, time.monotonic() - start)
 
-    def _check(self, scope, state):
+    def _checked(self, scope, state):
+        """The place of its principal, for a request that may come in."""
         limits, headers = self._limits, scope["headers"]
         path = scope.get("raw_path") or scope["path"].encode()
-        state["principal"] = "anyone"
+        state["principal"] = state.get("peer") or "anyone"
         public = path.decode("latin-1") in self._public and scope["method"] in ("GET", "HEAD")
         if self._keys is not None and not public:
             state["principal"] = self._keys.principal([value for name, value in headers if name == b"authorization"])
@@ -75,6 +86,9 @@ class Guard:
             raise Fault("length")
         if any(name == b"content-encoding" and value.strip().lower() != b"identity" for name, value in headers):
             raise Fault("encoding")
+        if public or self._principals is None:
+            return contextlib.nullcontext()
+        return self._principals.request(state["principal"])
 
     def _log(self, scope, state, status, seconds):
         if scope["path"] in self._public and status < 500 and "fault" not in state:
@@ -96,7 +110,7 @@ async def answer(send, fault, request_id):
     body = body_of(fault, request_id)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if fault.retry_s:
-        headers.append((b"retry-after", b"%d" % fault.retry_s))
+        headers.append((b"retry-after", b"%d" % math.ceil(fault.retry_s)))
     if fault.code == "unauthenticated":
         headers.append((b"www-authenticate", b"Bearer"))
     if fault.code == "draining":

@@ -32,7 +32,8 @@ def app(service, keys=None):
     The service is started and ended with the app, where the server has a lifespan; else whoever runs it does that.
     """
     router = Router(routes(service), redirect_slashes=False, default=_nowhere)
-    return Guard(router, service.limits, keys, lifespan=partial(_lifespan, service), busy=partial(_busy, service))
+    return Guard(router, service.limits, keys, lifespan=partial(_lifespan, service), busy=partial(_busy, service),
+                 principals=service.principals)
 
 
 def _busy(service):
@@ -150,7 +151,8 @@ async def _infer(service, request):
     name, version = _named(request)
     service.model(name, version)
     length = _header_length(request)
-    state["account"] = account = Account(traceparent=request.headers.get("traceparent", ""))
+    state["account"] = account = Account(principal=state["principal"],
+                                         traceparent=request.headers.get("traceparent", ""))
     try:
         body = await _body(service, request, limits.json if length is None else limits.body)
         if service.draining:

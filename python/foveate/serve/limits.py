@@ -11,8 +11,9 @@ MPX = 1_000_000
 _ENGINE = _core.limits()
 
 
-def _of(value, what):
-    return field(default=value, metadata={"what": what})
+def _of(value, what, none=False):
+    """none: 0 stands for no limit."""
+    return field(default=value, metadata={"what": what, "none": none})
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ class Limits:
     idle_s: float = _of(60.0, "seconds that a connection may be silent between requests")
     drain_s: float = _of(30.0, "seconds to end what is begun, once told to stop")
     connections: int = _of(4096, "connections at once")
+    principal_rate: float = _of(0.0, "requests a second of one principal; 0: no limit", none=True)
+    principal_burst: int = _of(0, "requests of one that may come at once; 0: those of one second", none=True)
+    principal_in_flight: int = _of(0, "requests of one at once, from their headers to their answers; 0: no limit",
+                                   none=True)
+    principal_pixels: int = _of(0, "pixels of one at once, as `pixels_in_flight` counts them; 0: no limit", none=True)
+    principal_streams: int = _of(0, "streams of gRPC of one at once; 0: no limit", none=True)
 
     def __post_init__(self):
         most = {"tokens": _ENGINE["image_tokens"], "fixations": _ENGINE["fixations"],
@@ -55,7 +62,9 @@ class Limits:
         for entry in fields(self):
             value, top = getattr(self, entry.name), most.get(entry.name, 1 << 40)
             good = isinstance(value, int if entry.type is int else (int, float)) and not isinstance(value, bool)
-            require(good and 0 < value <= top, f"serve: limit {entry.name}", repr(value), f"above 0, at most {top}")
+            least = "0 or more" if entry.metadata["none"] else "above 0"
+            require(good and (value > 0 or (value == 0 and entry.metadata["none"])) and value <= top,
+                    f"serve: limit {entry.name}", repr(value), f"{least}, at most {top}")
 
 
 def rows():

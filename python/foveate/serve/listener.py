@@ -7,6 +7,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .auth import subject
 from .fault import Fault
 from .guard import body_of
 
@@ -57,6 +58,14 @@ class _Joined:
             self._transport.write(b"".join(parts))
 
 
+def _certified(tls):
+    """Who the client's certificate names; None: it has shown none."""
+    if tls is None or not (said := tls.getpeercert()):
+        return None
+    names = [value for group in said["subject"] for name, value in group if name == "commonName"]
+    return subject(names, tls.getpeercert(True))
+
+
 def protocol(limits):
     """The class of a connection with these limits, as uvicorn wants it."""
 
@@ -70,13 +79,16 @@ def protocol(limits):
             super().connection_made(_Joined(transport, self.loop))
             if len(self.connections) > limits.connections:
                 return transport.abort()
+            self.app_state["peer"] = _certified(transport.get_extra_info("ssl_object"))
             self._enter("header")
 
         def data_received(self, data):
             self._bytes += len(data)
             super().data_received(data)
             state = self.conn.their_state
-            self._enter({h11.IDLE: "header", h11.SEND_BODY: "body"}.get(state))
+            # behind the rest of a refused body nothing has begun
+            begun = "header" if self.conn.trailing_data[0] else "idle"
+            self._enter({h11.IDLE: begun, h11.SEND_BODY: "body"}.get(state))
             # what is left of a body that was refused is read, so that the answer arrives, but not for ever
             if state is h11.SEND_BODY and self._bytes > 2 * limits.body + (1 << 20):
                 self._abort()
@@ -101,21 +113,28 @@ def protocol(limits):
                 self._timer = None
             if phase is not None:
                 # the app has its own time for a body, and an answer for whoever is too slow
-                seconds = limits.header_s if phase == "header" else limits.body_s + 5
-                self._timer = self.loop.call_later(seconds, self._abort)
+                seconds = {"header": limits.header_s, "idle": limits.idle_s, "body": limits.body_s + 5}[phase]
+                self._timer = self.loop.call_later(seconds, self._abort if phase != "idle" else self.transport.close)
 
         def _abort(self):
             if self.transport is not None:
                 self.transport.abort()
 
+        def _unsupported_upgrade_warning(self):
+            """Nothing: it is answered as if nothing had been asked of the connection."""
+
         def send_400_response(self, msg):
             if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
                 return self._abort()
+            bare = self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"
+            if self.cycle is not None:      # an app that waits for the rest of a body has no say any more
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
             body = body_of(Fault("malformed"), "")
             headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)),
                        (b"connection", b"close")]
-            for event in (h11.Response(status_code=400, headers=headers, reason=b"Bad Request"), h11.Data(data=body),
-                          h11.EndOfMessage()):
+            for event in (h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+                          h11.Data(data=b"" if bare else body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
             self.transport.close()
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load for a service, in a process of its own: so many requests a second whatever comes back, or as fast as answered.
 
-`python load.py ADDRESS BODY HEADER_LENGTH SECONDS RATE CONNECTIONS [MODEL]` prints a line of JSON. A rate of 0 is the
-closed loop. A request that finds no free connection goes by a new one, up to so many; beyond them it is `unsent`.
+`python load.py WIRE ADDRESS BODY HEADER_LENGTH SECONDS RATE CONNECTIONS [MODEL]` prints a line of JSON. WIRE is http or
+grpc; BODY is a file with HTTP's request, JSON of so many bytes and tensors behind it, which says what to ask over gRPC
+too. A rate of 0 is the closed loop. A request that finds nobody free goes by another connection, or over gRPC as
+another call, up to so many; beyond them it is `unsent`.
 """
 
 import asyncio
@@ -10,20 +12,24 @@ import json
 import sys
 import time
 
+CALLS = 32      # of gRPC that share a connection
 
-class Client(asyncio.Protocol):
+
+class Http(asyncio.Protocol):
     """One connection; `ask` resolves to (status, code of the error)."""
 
-    def __init__(self):
-        self.found, self.waiting, self.left, self.status = b"", None, None, 0
+    good = "200"
+
+    def __init__(self, message):
+        self.found, self.waiting, self.left, self.status, self.message = b"", None, None, 0, message
 
     def connection_made(self, transport):
         self.transport = transport
 
-    def ask(self, message):
+    def ask(self):
         self.found, self.left = b"", None
         self.waiting = asyncio.get_running_loop().create_future()
-        self.transport.write(message)
+        self.transport.write(self.message)
         return self.waiting
 
     def data_received(self, data):
@@ -40,38 +46,109 @@ class Client(asyncio.Protocol):
             self.found += data
         self.left -= len(data)
         if self.left <= 0 and self.waiting and not self.waiting.done():
-            self.waiting.set_result((self.status, json.loads(self.found)["code"] if self.found else ""))
+            self.waiting.set_result((str(self.status), json.loads(self.found)["code"] if self.found else ""))
 
     def connection_lost(self, exc):
         if self.waiting and not self.waiting.done():
-            self.waiting.set_result((-1, "reset"))
+            self.waiting.set_result(("-1", "reset"))
+
+    @property
+    def lost(self):
+        return self.transport.is_closing()
 
 
-async def main(address, body, length, seconds, rate, connections, model):
+class Rpc:
+    """One place on a connection of tritonclient's; `ask` returns (status, words of the error)."""
+
+    good, lost = "OK", False
+
+    def __init__(self, client, model, inputs, outputs, parameters):
+        self._client, self._asked = client, (model, inputs)
+        self._options = {"outputs": outputs, "parameters": parameters}
+
+    async def ask(self):
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            await self._client.infer(*self._asked, **self._options)
+            return self.good, ""
+        except InferenceServerException as error:
+            return (error.status() or "").removeprefix("StatusCode."), error.message()
+
+
+def over_http(address, content, length, model):
+    """(what opens another connection, what ends all)."""
     host, port = address.rsplit(":", 1)
-    with open(body, "rb") as file:
-        content = file.read()
     message = (f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: {address}\r\nContent-Length: {len(content)}\r\n"
                f"Inference-Header-Content-Length: {length}\r\n\r\n").encode() + content
+
+    async def opened():
+        return (await asyncio.get_running_loop().create_connection(lambda: Http(message), host, int(port)))[1]
+
+    async def end():
+        return
+
+    return opened, end
+
+
+def over_grpc(address, content, length, model):
+    """The same."""
+    import grpc
+    import numpy as np
+    import tritonclient.grpc.aio as triton
+    from tritonclient.utils import deserialize_bytes_tensor, triton_to_np_dtype
+
+    asked, at, inputs, clients, places = json.loads(content[:length]), length, [], [], 0
+    for one in asked["inputs"]:
+        raw = content[at:at + one["parameters"]["binary_data_size"]]
+        at += len(raw)
+        array = deserialize_bytes_tensor(raw) if one["datatype"] == "BYTES" else \
+            np.frombuffer(raw, triton_to_np_dtype(one["datatype"]))
+        inputs.append(triton.InferInput(one["name"], one["shape"], one["datatype"]))
+        inputs[-1].set_data_from_numpy(array.reshape(one["shape"]))
+    outputs = [triton.InferRequestedOutput(one["name"]) for one in asked.get("outputs", ())] or None
+    parameters = {name: value for name, value in asked.get("parameters", {}).items() if name != "binary_data_output"}
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
+
+    async def opened():
+        nonlocal places
+        if places % CALLS == 0:
+            clients.append(triton.InferenceServerClient(address, channel_args=options))
+        places += 1
+        return Rpc(clients[-1], model, inputs, outputs, parameters)
+
+    async def end():
+        await asyncio.gather(*(one.close() for one in clients))
+
+    assert grpc     # tritonclient's words of statuses are grpc's
+    return opened, end
+
+
+async def main(wire, address, body, length, seconds, rate, connections, model):
+    with open(body, "rb") as file:
+        opened, end = {"http": over_http, "grpc": over_grpc}[wire](address, file.read(), length, model)
     loop, free, made = asyncio.get_running_loop(), [], 0
     counts, times, late, before, begin = {}, [], [], time.process_time(), time.monotonic()
 
     async def one():
         nonlocal made
         start = time.monotonic()
+        while free and free[-1].lost:   # the service has closed it meanwhile
+            free.pop()
+            made -= 1
         if free:
             client = free.pop()
         elif made < connections:
             made += 1
-            _, client = await loop.create_connection(Client, host, int(port))
+            client = await opened()
         else:
             counts["unsent"] = counts.get("unsent", 0) + 1
             return
-        status, code = await client.ask(message)
-        key = str(status) + (f" {code}" if code else "")
+        status, words = await client.ask()
+        key = status + (f" {words}" if words else "")
         counts[key] = counts.get(key, 0) + 1
-        (times if status == 200 else late).append(time.monotonic() - start)
-        if status == -1 or client.transport.is_closing():
+        (times if status == client.good else late).append(time.monotonic() - start)
+        if client.lost or status == "-1":
             made -= 1
         else:
             free.append(client)
@@ -90,6 +167,7 @@ async def main(address, body, length, seconds, rate, connections, model):
         await asyncio.gather(*tasks)
     else:
         await asyncio.gather(*(closed() for _ in range(connections)))
+    await end()
 
     def part(values, share):
         return round(sorted(values)[min(len(values) - 1, int(len(values) * share))] * 1e3, 1) if values else None
@@ -100,5 +178,5 @@ async def main(address, body, length, seconds, rate, connections, model):
 
 
 if __name__ == "__main__":
-    where, file, header, last, many, most, *named = sys.argv[1:]
-    asyncio.run(main(where, file, int(header), float(last), float(many), int(most), *(named or ["foveate"])))
+    how, where, file, header, last, many, most, *named = sys.argv[1:]
+    asyncio.run(main(how, where, file, int(header), float(last), float(many), int(most), *(named or ["foveate"])))

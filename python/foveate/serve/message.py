@@ -12,21 +12,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
+from . import protocol
 from .fault import Fault, shown
-from .protocol import (
-    BINARY_ONLY,
-    DATATYPES,
-    Request,
-    Tensor,
-    Wanted,
-    from_bytes,
-    identity,
-    known_datatype,
-    parameters_of,
-    shape_of,
-    unknown,
-)
-from .protocol import to_bytes as tensor_bytes
 
 INPUTS, OUTPUTS, RAW = 5, 6, 7      # numbers of fields of ModelInferRequest
 RAW_OUT, ANSWER = b"\x32", b"\x12"  # fields of bytes: 6 of ModelInferResponse, 2 of ModelStreamInferResponse
@@ -124,7 +111,7 @@ def _varint(view, at):
 def read(head, raw, limits):
     """A Request of a ModelInferRequest and the raw bytes that were cut out of it."""
     parameters, inputs = _parameters("parameters", head.parameters), {}
-    request_id = identity(head.id)
+    request_id = protocol.identity(head.id)
     numbers = sum(len(values) for entry in head.inputs for _, values in entry.contents.ListFields())
     if numbers > limits.numbers:
         raise Fault("contents", limit=limits.numbers)
@@ -133,13 +120,13 @@ def read(head, raw, limits):
     for index, entry in enumerate(head.inputs):
         tensor = _input(entry, raw[index] if raw else None, head.model_name, request_id)
         if tensor.name in inputs:
-            raise Fault("input_twice", id=unknown(request_id), name=shown(tensor.name))
+            raise Fault("input_twice", id=protocol.unknown(request_id), name=shown(tensor.name))
         inputs[tensor.name] = tensor
     outputs = [_output(entry) for entry in head.outputs]
     for index, one in enumerate(outputs):
         if any(one.name == other.name for other in outputs[:index]):
             raise Fault("output_twice", name=shown(one.name))
-    return Request(head.model_name, head.model_version, request_id, parameters, inputs, outputs or None)
+    return protocol.Request(head.model_name, head.model_version, request_id, parameters, inputs, outputs or None)
 
 
 def _parameters(where, entries):
@@ -147,7 +134,7 @@ def _parameters(where, entries):
     for name, entry in entries.items():
         kind = entry.WhichOneof("parameter_choice")
         found[name] = getattr(entry, kind) if kind else None
-    return parameters_of(where, found)
+    return protocol.parameters_of(where, found)
 
 
 def _no_memory(parameters):
@@ -156,8 +143,9 @@ def _no_memory(parameters):
 
 
 def _input(entry, raw, model, request_id):
-    name, datatype = entry.name, known_datatype(entry.name, entry.datatype)
-    shape, parameters = shape_of("shape", list(entry.shape)), _parameters("input parameters", entry.parameters)
+    name, datatype = entry.name, protocol.known_datatype(entry.name, entry.datatype)
+    shape = protocol.shape_of("shape", list(entry.shape))
+    parameters = _parameters("input parameters", entry.parameters)
     _no_memory(parameters)
     if parameters:
         raise Fault("field", field="input parameters", expected="none")
@@ -165,25 +153,25 @@ def _input(entry, raw, model, request_id):
     if raw is not None:
         if given:
             raise Fault("field", field="contents", expected="none beside raw_input_contents")
-        return from_bytes(name, datatype, shape, raw, model=model, request_id=request_id)
-    if datatype in BINARY_ONLY:
+        return protocol.from_bytes(name, datatype, shape, raw, model=model, request_id=request_id)
+    if datatype in protocol.BINARY_ONLY:
         raise Fault("binary_only", way="receiving", by="typed contents", datatype=datatype, what="input",
                     name=shown(name))
     if set(given) - {CONTENTS[datatype]}:
         raise Fault("field", field="contents", expected=CONTENTS[datatype])
     values, count = getattr(entry.contents, CONTENTS[datatype]), math.prod(shape)
     if len(values) != count:
-        raise Fault("elements", id=unknown(request_id), name=shown(name), model=shown(model), expected=count,
+        raise Fault("elements", id=protocol.unknown(request_id), name=shown(name), model=shown(model), expected=count,
                     got=len(values))
     if datatype == "BYTES":
-        return Tensor(name, datatype, shape, list(values))
+        return protocol.Tensor(name, datatype, shape, list(values))
     try:
-        array = np.array(values, DATATYPES[datatype]).reshape(shape)
+        array = np.array(values, protocol.DATATYPES[datatype]).reshape(shape)
     except OverflowError:
         raise Fault("value", name=shown(name), datatype=datatype) from None
     if datatype in ("FP32", "FP64") and not np.isfinite(array).all():
         raise Fault("value", name=shown(name), datatype=datatype)
-    return Tensor(name, datatype, shape, array)
+    return protocol.Tensor(name, datatype, shape, array)
 
 
 def _output(entry):
@@ -193,7 +181,7 @@ def _output(entry):
         raise Fault("unsupported", what="classification")
     if parameters:
         raise Fault("field", field="output parameters", expected="none")
-    return Wanted(entry.name)
+    return protocol.Wanted(entry.name)
 
 
 def write(response):
@@ -201,7 +189,7 @@ def write(response):
     head = _head(response)
     pieces = [head.SerializeToString()]
     for tensor in response.outputs:
-        raw = tensor_bytes(tensor)
+        raw = protocol.to_bytes(tensor)
         pieces += RAW_OUT, _size(len(raw)), raw
     return pieces
 
@@ -218,6 +206,8 @@ def write_fault(fault, model, request_id):
     head = pb.ModelInferResponse(model_name=model, id=request_id)
     head.parameters["triton_final_response"].bool_param = True
     head.parameters["code"].string_param = fault.code
+    if fault.retry_s:
+        head.parameters["retry_ms"].int64_param = math.ceil(fault.retry_s * 1000)
     return pb.ModelStreamInferResponse(error_message=fault.text, infer_response=head).SerializeToString()
 
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from .fault import Fault
 from .guard import Guard
+from .principals import KINDS
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 STAGES = {"decode": "decode_ns", "queue": "queue_ns", "engine": "run_ns"}
@@ -26,6 +27,10 @@ class Metrics:
                                  buckets=(1, 2, 4, 8, 16, 32, 64))
         self._images = self._make(Counter, "images", "Images.", ("model",))
         self._pixels = self._make(Counter, "pixels", "Pixels of images.", ("model",))
+        refused = self._make(Counter, "principal_refused", "Requests and streams over a limit of one principal.",
+                             ("limit",))
+        by_limit = {kind: refused.labels(kind) for kind in KINDS}       # all there are: names are in the log
+        service.principals.refused.append(lambda kind: by_limit[kind].inc())
         gate, bodies = service.gate, service.bodies
         for name, what, value in (
             ("requests_in_flight", "Requests that are worked on.", lambda: gate.active),

@@ -117,14 +117,14 @@ def from_bytes(name, datatype, shape, raw, *, model, request_id=""):
 def _elements(raw, count, blanks):
     """Elements of BYTES: each after its length, a u32 of little end."""
     found, at = [], 0
-    while at < len(raw):
+    while at < len(raw) and len(found) < count:
         end = at + 4 + (int.from_bytes(raw[at:at + 4], "little") if at + 4 <= len(raw) else len(raw))
-        if end > len(raw) or len(found) == count:
-            break
+        if end > len(raw):
+            raise Fault("elements", expected=count, got=f"{len(found)} and a part of one", **blanks)
         found.append(raw[at + 4:end])
         at = end
-    if len(found) != count or at != len(raw):
-        raise Fault("elements", expected=count, got=len(found) + (at != len(raw)), **blanks)
+    if len(found) != count or at != len(raw):       # what is behind the last one is not counted: it may be long
+        raise Fault("elements", expected=count, got=len(found) if at == len(raw) else "more", **blanks)
     return found
 
 

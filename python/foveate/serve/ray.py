@@ -56,7 +56,7 @@ def deployment(settings=None, *, replicas=(1, 4), cpus=1.0, gpus=0.0, **options)
         settings: server.Settings. `host` is where Ray's proxies listen; TLS is theirs.
         replicas: (at least, at most) so many.
         cpus, gpus: of a replica.
-        options: others of Ray's `deployment`, above ours.
+        options: others of Ray's `deployment`, above ours; of `autoscaling_config`, a dict, each by itself.
     """
     serve, settings = _serve(), settings or Settings()
     low, high = replicas
@@ -79,6 +79,9 @@ def deployment(settings=None, *, replicas=(1, 4), cpus=1.0, gpus=0.0, **options)
         "max_ongoing_requests": 2 * (limits.in_flight + limits.queue),
         "graceful_shutdown_wait_loop_s": 0.5, "graceful_shutdown_timeout_s": limits.drain_s + WAIT_S,
     }
+    scaling = options.get("autoscaling_config")
+    if isinstance(scaling, dict):
+        options["autoscaling_config"] = chosen["autoscaling_config"] | scaling
     return serve.deployment(**chosen | options)(serve.ingress(built)(Replica)).bind()
 
 

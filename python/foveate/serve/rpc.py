@@ -13,6 +13,7 @@ from .stream import stream
 
 SERVICE = "inference.GRPCInferenceService"
 HEALTH = "/grpc.health.v1.Health/Check"
+STREAM = f"/{SERVICE}/ModelStreamInfer"
 PUBLIC = (f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady", HEALTH)
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"     # grpc.health.v1.HealthCheckResponse
 UNSUPPORTED = {
@@ -71,16 +72,20 @@ async def _health(service, call):
 
 async def _infer(service, call):
     limits = service.limits
-    if service.gate.full and not service.draining:
-        raise Fault("queue")    # before its body is read
-    data = await call.read(limits.body)
+
+    def check():
+        if service.gate.full and not service.draining:
+            raise Fault("queue")
+
+    check()
+    data = await call.read(limits.body, check)
     held = len(data)
     service.bodies.take(held)
     try:
         if service.draining:
             raise Fault("draining")
         found = await message.opened(data, limits)
-        call.account = Account(traceparent=call.traceparent)
+        call.account = Account(principal=call.principal, traceparent=call.traceparent)
         service.model(found.head.model_name, found.head.model_version)
         request = await message.request_of(found, limits)
         del data, found

@@ -8,9 +8,10 @@ import resource
 import signal
 import socket
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..error import InputError, require
-from . import http, logs, metrics
+from . import http, logs, metrics, slack
 from .auth import check_bind, load_keys
 from .batcher import Batching
 from .decoding import DecodeThreads
@@ -18,7 +19,8 @@ from .door import RpcServer
 from .limits import Limits
 from .listener import Listener
 from .models.embed import embed_of
-from .service import Service
+from .principals import MEMORY
+from .service import Account, Service
 from .shared import MemoryServer
 from .traces import Traces
 from .worker import DecodePool
@@ -69,6 +71,7 @@ async def serve(settings, announce=lambda addresses: None) -> int:
     _check_tls(settings)
     embed = embed_of(settings.encoder, settings.encoder_device) if settings.encoder else None
     _more_descriptors(settings.limits.connections)
+    slack.hold()
     sockets = _sockets(settings)
     traces = Traces() if settings.traces else None
     lines = logs.set_up(settings.log_level)
@@ -80,7 +83,8 @@ async def serve(settings, announce=lambda addresses: None) -> int:
         await service.start()
         async with contextlib.AsyncExitStack() as beside:
             if settings.memory is not None:
-                await beside.enter_async_context(MemoryServer(settings.memory, service.infer, limits=settings.limits))
+                await beside.enter_async_context(MemoryServer(settings.memory, partial(_in_memory, service),
+                                                                    limits=settings.limits))
             if calls is not None:
                 beside.push_async_callback(calls.stop)
             listeners = _listeners(settings, service, keys)
@@ -92,6 +96,11 @@ async def serve(settings, announce=lambda addresses: None) -> int:
         if traces:
             await asyncio.to_thread(traces.close)
         lines.close()
+
+
+async def _in_memory(service, request):
+    with service.principals.request(MEMORY):
+        return await service.infer(request, Account(principal=MEMORY))
 
 
 def decoder(settings):

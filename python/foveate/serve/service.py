@@ -2,6 +2,7 @@
 """The service behind every wire: what is served, and a request from its first check to its tensors."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from .fault import Fault, shown
 from .gate import Bodies, Gate
 from .limits import Limits
 from .models import MODELS, VERSION
+from .principals import Principals
 from .protocol import Request, Response
+from .slack import Slack
 from .statistics import Statistics
 from .work import image_fault, worker_fault
 from .worker import WorkerError
@@ -29,6 +32,7 @@ log = logging.getLogger("foveate.serve")
 class Account:
     """What is known of a request when it ends, for logs and metrics."""
 
+    principal: str = "anyone"
     model: str = ""
     pixels: int = 0
     images: int = 0
@@ -60,7 +64,9 @@ class Service:
         known = {**MODELS, "embed": embed} if embed is not None else MODELS
         self.models = {name: known[name] for name in models or known}
         self.statistics = {name: Statistics(name, VERSION) for name in self.models}
-        self.gate, self.bodies = Gate(self.limits), Bodies(self.limits.bodies)
+        self.gate, self.slack = Gate(self.limits), Slack(lambda: self.gate.active or self.bodies.held, self._rest)
+        self.bodies = Bodies(self.limits.bodies, self.slack.soon)
+        self.principals = Principals(self.limits)
         self.draining = self.dead = False
         self.done = []          # called with (Account, Fault or None, seconds) when a request ends
         self._options, self._decoder = dict(engine or {}), decoder
@@ -81,6 +87,7 @@ class Service:
 
     async def close(self):
         self.draining = True
+        await self.slack.close()
         if self._batcher is not None:
             await self._batcher.close()
             await self._decoder.close()
@@ -143,6 +150,7 @@ class Service:
                 self.statistics[account.model].add("fail", (time.monotonic() - start) * 1e9)
             for call in self.done:
                 call(account, fault, time.monotonic() - start)
+            self.slack.soon()
 
     async def _infer(self, request, account, start):
         module = self.model(request.model, request.version)
@@ -154,7 +162,7 @@ class Service:
         work = module.plan(request, self.limits)
         account.pixels, account.images = work.pixels, len(work.sources)
         try:
-            async with asyncio.timeout_at(self._end(request)), self.gate.entered(work.price):
+            async with asyncio.timeout_at(self._end(request)), self._place(account.principal, work.price):
                 begin = time.monotonic_ns()
                 work.images = await self._decoded(work)
                 account.decode_ns = time.monotonic_ns() - begin
@@ -167,6 +175,12 @@ class Service:
         elapsed = (time.monotonic() - start) * 1e9
         self.statistics[request.model].succeeded(elapsed, max(1, len(work.images)), account.decode_ns, done)
         return Response(request.model, VERSION, request.id, [done.outputs[name] for name in work.names])
+
+    @contextlib.asynccontextmanager
+    async def _place(self, principal, price):
+        with self.principals.pixels(principal, price):
+            async with self.gate.entered(price):
+                yield
 
     def _end(self, request):
         """The loop's time when the request is over: Triton's `timeout`, in microseconds, can only make it sooner."""
@@ -206,6 +220,16 @@ class Service:
             if len(works) == 1:
                 return [error]
         return [self._execute([work])[0] for work in works]
+
+    async def _rest(self):
+        """The engine keeps blocks of every size that it needed: a new one, where that takes a millisecond, has none."""
+        if self._batcher is not None and not self.draining and set(self._engine.backend.values()) == {"cpu"}:
+            await self._batcher.between(self._renew)
+
+    def _renew(self):
+        new = Engine(**self._options)
+        old, self._engine = self._engine, new
+        old.close()
 
     def _reopen(self):
         """A lost device does not come back; a new Engine may find one."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..error import Error, InputError, LimitError, require
 from . import wire
-from .fault import Fault
+from .fault import Fault, let_go
 from .limits import Limits
 from .registered import Regions, WindowError, deliver, pixels_of, window
 
@@ -178,6 +178,7 @@ class MemoryServer:
                 response = await self.infer(request)
                 return {"outputs": deliver(target, offset, size, response.outputs)}
         except (Error, Fault) as error:
+            let_go(error)
             return _error(error)
         except Exception:       # nothing of it is the client's business
             return _error(Fault("internal"))
@@ -185,7 +186,7 @@ class MemoryServer:
 
 def _error(error):
     if isinstance(error, Fault):
-        return {"error": error.text, "code": error.code}
+        return {"error": error.text, "code": error.code} | ({"retry_s": error.retry_s} if error.retry_s else {})
     if isinstance(error, WindowError):
         return {"error": str(error), "code": "window", "need": error.need}
     return {"error": str(error), "code": "limit" if isinstance(error, LimitError) else "input"}

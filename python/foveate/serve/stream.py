@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from . import message
-from .fault import Fault
+from .fault import Fault, let_go
 from .protocol import Tensor
 from .service import Account
 
@@ -78,20 +78,22 @@ async def stream(service, call):
 async def _one(service, call, kept, data):
     """Answers one request; whatever goes wrong with it is its answer."""
     begin, fault, model, request_id, held = time.monotonic(), None, "", "", len(data)
-    call.account = account = Account(traceparent=call.traceparent)
+    call.account = account = Account(principal=call.principal, traceparent=call.traceparent)
     try:
-        service.bodies.take(held)
-        try:
-            found = await message.opened(data, service.limits)
-            model, request_id = found.head.model_name, found.head.id
-            service.model(model, found.head.model_version)
-            request = await message.request_of(found, service.limits)
-            del data, found
-            pieces = message.write_streamed(await _answered(service, request, kept, account))
-        finally:
-            service.bodies.give(held)
+        with service.principals.request(call.principal):
+            service.bodies.take(held)
+            try:
+                found = await message.opened(data, service.limits)
+                model, request_id = found.head.model_name, found.head.id
+                service.model(model, found.head.model_version)
+                request = await message.request_of(found, service.limits)
+                del data, found
+                pieces = message.write_streamed(await _answered(service, request, kept, account))
+            finally:
+                service.bodies.give(held)
     except Exception as error:
         fault = call.fault_of(error)
+        let_go(error)
         pieces = [message.write_fault(fault, model[:256], request_id[:256])]
     call.log(fault, time.monotonic() - begin)
     call.account = None

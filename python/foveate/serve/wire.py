@@ -9,21 +9,8 @@ import re
 import numpy as np
 import orjson
 
+from . import protocol
 from .fault import Fault, shown
-from .protocol import (
-    BINARY_ONLY,
-    DATATYPES,
-    Request,
-    Tensor,
-    Wanted,
-    from_bytes,
-    identity,
-    known_datatype,
-    parameters_of,
-    shape_of,
-    to_bytes,
-    unknown,
-)
 
 STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.S)   # an open one too: it never looks back
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -84,8 +71,8 @@ def read(body, header_length, model, version, limits):
     if header_length > len(body):
         raise Fault("header_length")
     if header_length == 0:
-        image = Tensor("image", "BYTES", (1,), [memoryview(body)])
-        return Request(model, version, inputs={"image": image})
+        image = protocol.Tensor("image", "BYTES", (1,), [memoryview(body)])
+        return protocol.Request(model, version, inputs={"image": image})
     if header_length > limits.header_json:
         raise Fault("json_header", limit=limits.header_json)
     view = memoryview(body)
@@ -94,15 +81,15 @@ def read(body, header_length, model, version, limits):
 
 def _request(value, rest, model, version, limits):
     _keys("request", value, REQUEST)
-    parameters = parameters_of("parameters", value.get("parameters", {}))
+    parameters = protocol.parameters_of("parameters", value.get("parameters", {}))
     binary = parameters.get("binary_data_output", False)
     if type(binary) is not bool:
         raise Fault("field", field="binary_data_output", expected="true or false")
-    request_id, at, inputs = identity(value.get("id", "")), 0, {}
+    request_id, at, inputs = protocol.identity(value.get("id", "")), 0, {}
     for entry in _list("inputs", value.get("inputs", [])):
         tensor, size = _input(entry, rest[at:], model, request_id, limits)
         if tensor.name in inputs:
-            raise Fault("input_twice", id=unknown(request_id), name=shown(tensor.name))
+            raise Fault("input_twice", id=protocol.unknown(request_id), name=shown(tensor.name))
         inputs[tensor.name] = tensor
         at += size
     if at != len(rest):
@@ -114,7 +101,7 @@ def _request(value, rest, model, version, limits):
             if any(one.name == other.name for other in outputs[:index]):
                 raise Fault("output_twice", name=shown(one.name))
     others = {name: one for name, one in parameters.items() if name != "binary_data_output"}
-    return Request(model, version, request_id, others, inputs, outputs, binary)
+    return protocol.Request(model, version, request_id, others, inputs, outputs, binary)
 
 
 def _keys(where, value, known):
@@ -139,8 +126,9 @@ def _input(value, rest, model, request_id, limits):
     """(Tensor, bytes of binary data that it took)."""
     _keys("input", value, INPUT)
     name = _name("input", value)
-    datatype, shape = known_datatype(name, value.get("datatype")), shape_of("shape", value.get("shape"))
-    parameters = parameters_of("input parameters", value.get("parameters", {}))
+    datatype = protocol.known_datatype(name, value.get("datatype"))
+    shape = protocol.shape_of("shape", value.get("shape"))
+    parameters = protocol.parameters_of("input parameters", value.get("parameters", {}))
     if any(key.startswith("shared_memory") for key in parameters):
         raise Fault("unsupported", what="shared memory by name")
     if parameters.keys() - {"binary_data_size"} or ("data" in value) == ("binary_data_size" in parameters):
@@ -152,12 +140,12 @@ def _input(value, rest, model, request_id, limits):
         raise Fault("field", field="binary_data_size", expected="a number of bytes")
     if size > len(rest):
         raise Fault("short", name=shown(name), missing=size - len(rest), model=shown(model))
-    return from_bytes(name, datatype, shape, rest[:size], model=model, request_id=request_id), size
+    return protocol.from_bytes(name, datatype, shape, rest[:size], model=model, request_id=request_id), size
 
 
 def _output(value, binary):
     _keys("output", value, OUTPUT)
-    parameters = parameters_of("output parameters", value.get("parameters", {}))
+    parameters = protocol.parameters_of("output parameters", value.get("parameters", {}))
     if any(key.startswith("shared_memory") for key in parameters):
         raise Fault("unsupported", what="shared memory by name")
     if "classification" in parameters:
@@ -165,14 +153,14 @@ def _output(value, binary):
     binary = parameters.get("binary_data", binary)
     if parameters.keys() - {"binary_data"} or type(binary) is not bool:
         raise Fault("field", field="output parameters", expected="binary_data, true or false")
-    return Wanted(_name("output", value), binary)
+    return protocol.Wanted(_name("output", value), binary)
 
 
 def _from_json(name, datatype, shape, data, model, request_id, limits):
-    if datatype in BINARY_ONLY:
+    if datatype in protocol.BINARY_ONLY:
         raise Fault("binary_only", way="receiving", by="JSON", datatype=datatype, what="input", name=shown(name))
     count = math.prod(shape)
-    blanks = {"id": unknown(request_id), "name": shown(name), "model": shown(model), "expected": count}
+    blanks = {"id": protocol.unknown(request_id), "name": shown(name), "model": shown(model), "expected": count}
     flat = _flat(data, shape)
     if flat is None or len(flat) != count or count > limits.numbers:
         raise Fault("elements", got=len(flat) if flat is not None else "another shape", **blanks)
@@ -182,14 +170,14 @@ def _from_json(name, datatype, shape, data, model, request_id, limits):
         if not kinds <= wanted:
             raise ValueError
         if datatype == "BYTES":
-            return Tensor(name, datatype, shape, [one.encode() for one in flat])
+            return protocol.Tensor(name, datatype, shape, [one.encode() for one in flat])
         with np.errstate(over="ignore"):
-            array = np.array(flat, DATATYPES[datatype]).reshape(shape)
+            array = np.array(flat, protocol.DATATYPES[datatype]).reshape(shape)
         if datatype in ("FP32", "FP64") and not np.isfinite(array).all():
             raise ValueError
     except (ValueError, OverflowError):
         raise Fault("value", name=shown(name), datatype=datatype) from None
-    return Tensor(name, datatype, shape, array)
+    return protocol.Tensor(name, datatype, shape, array)
 
 
 def _flat(data, shape):
@@ -215,7 +203,7 @@ def write(response, request, limits):
     for tensor in response.outputs:
         entry = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
         if asked.get(tensor.name, request.binary):
-            buffers.append(to_bytes(tensor))
+            buffers.append(protocol.to_bytes(tensor))
             entry["parameters"] = {"binary_data_size": len(buffers[-1])}
         else:
             entry["data"] = _to_json(tensor, limits)
@@ -227,7 +215,7 @@ def write(response, request, limits):
 
 
 def _to_json(tensor, limits):
-    if tensor.datatype in (*BINARY_ONLY, "BYTES"):
+    if tensor.datatype in (*protocol.BINARY_ONLY, "BYTES"):
         raise Fault("binary_only", way="sending", by="JSON", datatype=tensor.datatype, what="output",
                     name=tensor.name)
     if tensor.data.size > limits.numbers_out:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model foveate: exactly K tokens of each image, fine where it matters."""
 
-import ctypes
 import math
 
 import numpy as np
@@ -10,6 +9,7 @@ from ...layout import BUDGET, KINDS
 from ...presets import DTYPES, preset_of, presets
 from ...rate import SETS
 from ...relevance import COMBINES, FALLOFFS, SALIENCIES
+from ...types import bits
 from ..fault import Fault
 from ..protocol import Tensor
 from ..work import Port, Work, array_tensor, check_ports, choice, flag, options_of, real, take_gaze, take_images, whole
@@ -83,7 +83,7 @@ def cut(engine, works, **more):
 def split(works, tokens):
     """The tensors of each work, by name."""
     total, table = sum(len(work.images) for work in works), tokens.table
-    datatype, patches = PATCHES[tokens.patches.dtype], numbers_of(tokens.patches)
+    datatype, patches = PATCHES[tokens.patches.dtype], bits(tokens.patches)
     # patches one after the other, whatever axes the preset has: metadata name one rank for all
     rows, first = len(table[0]) * tokens.preset.merge**2, 0
     patches = patches.reshape(total * rows, -1)
@@ -99,12 +99,3 @@ def split(works, tokens):
         made["image_size"] = array_tensor("image_size", "INT32", np.array(tokens.sizes[first:last]))
         yield made
         first = last
-
-
-def numbers_of(array):
-    """An Array as NumPy's, bfloat16 as its bits: memory of the engine's, for as long as somebody has it."""
-    if array.dtype != "bfloat16":
-        return array.numpy()
-    bits = (ctypes.c_uint16 * math.prod(array.shape)).from_address(array.pointer)
-    bits.owner = array
-    return np.ctypeslib.as_array(bits).reshape(array.shape)
