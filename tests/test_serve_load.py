@@ -14,8 +14,8 @@ from pathlib import Path
 import foveate.serve as serve
 import numpy as np
 import pytest
+from child import child
 from foveate.serve.protocol import Request, Tensor
-from foveate.serve.slack import Slack, resident
 from serving import ask, infer_body, jpeg, running, served
 
 CLIENT = Path(serve.__file__).with_name("load.py")
@@ -46,9 +46,9 @@ def load(tmp_path):
     return run
 
 
-def footprint(child):
+def footprint(process):
     """(bytes in memory, descriptors) of a process and all that it started."""
-    processes, total, count = [child.pid], 0, 0
+    processes, total, count = [process.pid], 0, 0
     for pid in processes:
         for task in Path(f"/proc/{pid}/task").iterdir():
             processes += map(int, (task / "children").read_text().split())
@@ -61,8 +61,8 @@ def footprint(child):
 @pytest.mark.parametrize("wire", GOOD)
 def test_half_and_three_times_as_much(load, wire):
     seconds = 20 if LONG else 1.0
-    with running("--log-level", "warning", "--grpc-port", 0) as (http, _, child):
-        address = child.addresses[wire]
+    with running("--log-level", "warning", "--grpc-port", 0) as (http, _, process):
+        address = process.addresses[wire]
         # engine and decoders have the memory of the largest batch from now on
         assert ask(http, "POST", "/v2/models/foveate/infer", *infer_body([IMAGE] * AT_ONCE, budget=64))[0] == 200
         most, statuses = load(wire, address, max(1.0, seconds / 2), 0, AT_ONCE)
@@ -70,13 +70,13 @@ def test_half_and_three_times_as_much(load, wire):
         half, statuses = load(wire, address, seconds * 1.5 if LONG else 1.0, most["good"] / 2, MOST)
         assert set(statuses) == {GOOD[wire]}, half
         time.sleep(2)
-        before = footprint(child)
+        before = footprint(process)
         much, statuses = load(wire, address, seconds, most["good"] * 3, MOST)
         assert set(statuses) <= {GOOD[wire], "unsent"} | REFUSED[wire], much
         assert statuses[GOOD[wire]] > 0 and set(statuses) & REFUSED[wire]
         end = time.monotonic() + 10
         while True:
-            after = footprint(child)
+            after = footprint(process)
             if after[0] <= before[0] + BOUND and after[1] <= before[1]:
                 break
             assert time.monotonic() < end, (before, after)
@@ -86,41 +86,50 @@ def test_half_and_three_times_as_much(load, wire):
                           "after": after}))
 
 
-def test_free_memory_is_given_back_when_nobody_asks(monkeypatch):
-    monkeypatch.setattr("foveate.serve.slack.QUIET_S", 0.1)
-    work = []
+# In a process whose heap has not yet had all sorts of things: what is free in it already would take the rush.
+FREED = """
+import asyncio, time
+from foveate.serve import slack
 
-    def rush():
-        """Bytes that are free afterwards, between some that are not: of one size, so that no older hole takes them."""
-        blocks = [b"%d" % number * 15_000 for number in range(1000, 3000)]
-        return blocks[15::16]
+def rush():
+    blocks = [b"%d" % number * 15_000 for number in range(1000, 3000)]
+    return blocks[15::16]       # what is free afterwards lies between what is not
 
-    def freed(top):
-        return top - resident() > 80 << 20
+def freed(top):
+    return top - slack.resident() > 80 << 20
 
-    async def after(slack, seconds, ended):
-        """Whether memory was given back: in the time, or as soon as it was."""
-        kept, top = rush(), resident()
-        slack.soon()
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not (ended and freed(top) and slack._task is None):
-            if work:
-                slack.soon()
-            await asyncio.sleep(0.02)
-        assert kept and resident() < top + (8 << 20)
-        return freed(top)
+async def after(one, seconds, ended):
+    kept, top = rush(), slack.resident()
+    one.soon()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not (ended and freed(top) and one._task is None):
+        if work:
+            one.soon()
+        await asyncio.sleep(0.02)
+    assert kept and slack.resident() < top + (8 << 20)
+    return freed(top)
 
-    async def main():
-        slack = Slack(lambda: bool(work))
-        quiet = await after(slack, 20, True)
-        work.append(1)
-        busy = await after(slack, 0.5, False)
-        monkeypatch.setattr("foveate.serve.slack.BUSY_S", 0.2)
-        late = await after(slack, 20, True)
-        await slack.close()
-        return quiet, busy, late, await after(slack, 0.5, False)
+async def main():
+    one = slack.Slack(lambda: bool(work))
+    yield await after(one, 20, True)        # quiet
+    work.append(1)
+    yield await after(one, 0.5, False)      # busy
+    slack.BUSY_S = 0.2
+    yield await after(one, 20, True)        # busy for long
+    await one.close()
+    yield await after(one, 0.5, False)
 
-    assert asyncio.run(main()) == (True, False, True, False)
+async def collect():
+    return [found async for found in main()]
+
+slack.hold()
+slack.QUIET_S, work = 0.1, []
+print(asyncio.run(collect()))
+"""
+
+
+def test_free_memory_is_given_back_when_nobody_asks():
+    assert child(None, FREED) == "[True, False, True, False]"
 
 
 def test_the_engine_lets_go_of_its_blocks_too(monkeypatch):
