@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -253,6 +254,22 @@ def test_too_much_work_is_refused_not_dropped():
             time.sleep(0.2)
             before = before or used()       # decoders keep their memory, as much as they needed at once
         assert used() <= before + 1
+
+
+def test_who_takes_no_answer_is_not_in_the_log():
+    body, headers = infer_body([jpeg(size=(480, 640))] * 32, budget=64)
+    with running() as (address, _, child):
+        for _ in range(3):
+            host, port = address.split(":")
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(b"POST /v2/models/foveate/infer HTTP/1.1\r\nHost: a\r\n" + b"".join(
+                    b"%s: %s\r\n" % (name.encode(), str(value).encode())
+                    for name, value in {**headers, "content-length": len(body)}.items()) + b"\r\n" + body)
+                assert connection.recv(100).startswith(b"HTTP/1.1 200")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))    # a reset
+        assert ask(address, "GET", "/v2/health/ready")[0] == 200
+        lines = [json.loads(line) for line in said_by(child).splitlines()]
+    assert len(lines) >= 2 and not [line for line in lines if line["level"] != "info"], lines
 
 
 def test_what_was_asked_for_without_a_server():

@@ -40,6 +40,8 @@ class _Joined:
         return getattr(self._transport, name)
 
     def write(self, data):
+        if self._transport.is_closing():    # asyncio would log a line for each piece that nobody takes
+            return
         if len(data) < 4096:
             if not self._parts:
                 self._loop.call_soon(self._flush)
@@ -54,7 +56,7 @@ class _Joined:
 
     def _flush(self):
         parts, self._parts = self._parts, []
-        if parts:
+        if parts and not self._transport.is_closing():
             self._transport.write(b"".join(parts))
 
 
