@@ -225,11 +225,15 @@ SLOW = ("fork", "docs", "leak", "fault", "profile_tools", "canary", "cuda", "cud
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Files that are handed out to several processes: the longest first, or the last of them end alone."""
+    """Files that are handed out to several processes: first what no other test may run beside, while there is nothing
+    to wait for; then the longest, or the last of them end alone.
+    """
     if not hasattr(config, "workerinput"):
         return
     counts = collections.Counter(item.path for item in items)
-    items.sort(key=lambda item: (item.path.stem.removeprefix("test_") not in SLOW, -counts[item.path], item.path))
+    alone = {item.path for item in items if item.get_closest_marker("alone")}
+    items.sort(key=lambda item: (item.path not in alone, item.path.stem.removeprefix("test_") not in SLOW,
+                                 -counts[item.path], item.path))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,7 +19,7 @@ from batch_files import broken, encoded, fill, hashes, picture
 from foveate.batch import mappers
 from foveate.batch.options import Options
 from foveate.batch.pipeline import Pipeline
-from foveate.batch.ray import Shards
+from foveate.batch.ray import Failures, Shards
 from foveate.batch.store import Store
 from foveate.decode import DecodeError, decode
 from foveate.error import InputError, UnsupportedError
@@ -164,6 +164,11 @@ def test_too_many_failures_end_it_before_their_shard(run, tmp_path):
     assert sum(len(record["failed"]) for record in found) <= 2
     result = batch.run(tmp_path, tmp_path / "out", backend="cpu", max_failures=4, resume=True, **ASKED)
     assert (result.images, len(result.failed)) == (11, 4)
+
+
+def test_failures_of_all_workers_are_counted_to_the_one_that_ends_it():
+    count = Failures(1, 2).add
+    assert [count([5]), count([5]), count([5, 9]), count([14])] == [2, 2, 3, 3]
 
 
 def test_a_folder_that_cannot_be_written_to(folder, run, tmp_path):

@@ -147,7 +147,6 @@ def test_limits_of_the_gate():
     assert entering(limits, 1000) == ["in"] and entering(limits, 1, 1000) == ["in", "waits"]
 
 
-@pytest.mark.alone
 def test_nobody_waits_for_long():
     async def main():
         gate = Gate(Limits(in_flight=1, queue=8, queue_s=0.05, pixels_in_flight=100))
@@ -273,7 +272,6 @@ def test_one_bad_work_spoils_no_other():
     served(test)
 
 
-@pytest.mark.alone
 def test_deadlines():
     async def test(service):
         run = service._batcher._execute

@@ -99,12 +99,13 @@ class Shards:
 class Failures:
     """An actor that counts those of all workers, each image once, however often its shard is begun."""
 
-    def __init__(self, earlier):
-        self._earlier, self._found = earlier, set()
+    def __init__(self, earlier, most):
+        self._earlier, self._most, self._found = earlier, most, set()
 
     def add(self, indices):
+        """How many there are: up to the one that ends the run, whoever else finds one at the same time."""
         self._found.update(indices)
-        return self._earlier + len(self._found)
+        return min(self._earlier + len(self._found), self._most + 1)
 
 
 def run_shards(source, columns, options, out, todo, workers, engine, gpus, stopping, tally, limits):
@@ -132,7 +133,7 @@ def run_shards(source, columns, options, out, todo, workers, engine, gpus, stopp
     hands = min(2 + -(-AHEAD // (size * options.shard_size)), -(-calls // workers))
     actors = data.ActorPoolStrategy(size=min(workers, calls), max_tasks_in_flight_per_actor=hands,
                                     max_concurrent_calls_per_actor=hands, enable_true_multi_threading=True)
-    failures = None if limits[1] is None else ray.remote(num_cpus=0)(Failures).remote(tally.failures)
+    failures = None if limits[1] is None else ray.remote(num_cpus=0)(Failures).remote(tally.failures, limits[1])
     made = rows.map_batches(Shards, batch_size=None, num_cpus=1, num_gpus=gpus, compute=actors, fn_constructor_args=(
         source, columns, options, os.path.abspath(out), engine, limits, failures))
     with closing(iter(made.iter_rows())) as found:      # actors end before the folder is another's
