@@ -110,19 +110,19 @@ def test_without_its_packages(capsys, monkeypatch):
 
 def test_answers_are_sent_at_once():
     """What asyncio accepts from the server's socket does not wait for a client's acknowledgement."""
-    async def test():
+    async def nodelay():
         accepted = asyncio.Queue()
         one = server._sockets(server.Settings(http_port=0, metrics_port=None))["http"]
         async with await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), sock=one) as listening:
             _, client = await asyncio.open_connection(*one.getsockname())
             writer = await accepted.get()
-            nodelay = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            found = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             client.close()
             writer.close()
             listening.close()
-        return nodelay
+        return found
 
-    assert asyncio.run(test()) == 1
+    assert asyncio.run(nodelay()) == 1
 
 
 def test_a_token_logs_and_metrics():
