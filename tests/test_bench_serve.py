@@ -19,17 +19,18 @@ def test_it_measures(tmp_path, capsys):
         assert set(most["statuses"]) == {good} and most["good"] > 0
         assert three["statuses"].keys() <= {good, *refused, "unsent"}
         assert most["cpu_ms"] > found["here"]["cpu_ms"] > 0
+        assert len(found["here"]["shares"]) == bench.TURNS and 0 < found["here"]["share"] < 1
         assert min(found[wire]["before"] + found[wire]["after"]) > 10
 
 
 def test_goals_are_those_of_the_numbers():
-    result = {"alone_ms": {"here": 10.0, "service": 17.0}, "here": {"cpu_ms": 7.0}, "seconds": 20}
+    result = {"alone_ms": {"here": 10.0, "service": 17.0}, "here": {"share": 0.7, "shares": [0.6, 0.8]}, "seconds": 20}
     for wire, (_, good, refused) in bench.WIRES.items():
         result[wire] = {"capacity": {"good": 50.0, "cpu_ms": 10.0}, "half": {"statuses": {good: 9}},
                         "three": {"good": 40.0, "statuses": {good: 9, refused[0]: 2, "unsent": 1}},
                         "before": [100.0, 20], "after": [148.0, 20]}
     assert [row[3] for row in bench.goals(result)] == [True] * 10
-    result["alone_ms"]["service"] = 17.1
+    result["alone_ms"]["service"], result["here"]["share"] = 17.1, 0.69
     for wire, (_, good, refused) in bench.WIRES.items():
         result[wire] |= {"capacity": {"good": 50.0, "cpu_ms": 10.1}, "half": {"statuses": {good: 9, refused[1]: 1}},
                          "three": {"good": 39.9, "statuses": {good: 9, "-1": 1}}, "after": [148.1, 20]}

@@ -32,7 +32,7 @@ from .serve import load
 ASKED = {"model": "qwen2.5-vl", "budget": 273, "dtype": "float16"}
 GAZE = (0.4, 0.6)
 OUTPUTS = ("patches", "center_px", "size_px")
-CONNECTIONS = 256
+CONNECTIONS, TURNS = 256, 9
 AT_ONCE = 32        # requests that are worked on at once, and images that run together
 WIRES = {"http": ("HTTP", "200", ("429", "503")), "grpc": ("gRPC", "OK", ("RESOURCE_EXHAUSTED", "UNAVAILABLE"))}
 STAYS_MB = 48
@@ -132,6 +132,27 @@ def saturated(data, seconds):
     return {"rate": count / (time.perf_counter() - begin), "cpu_ms": (time.process_time() - cpu) * 1e3 / count}
 
 
+def in_turn(client, child, data, seconds):
+    """What an image takes here and what a request takes the service, one after the other: its share, round by round,
+    and the median, since a machine that others use is fast one moment and slow the next.
+    """
+    rounds, shares = [], []
+    client(min(1, seconds), connections=8)
+    for _ in range(TURNS):
+        rounds.append(saturated(data, seconds))
+        shares.append(rounds[-1]["cpu_ms"] / kept_busy(client, child, seconds)[1])
+    return {"rate": statistics.median(one["rate"] for one in rounds),
+            "cpu_ms": statistics.median(one["cpu_ms"] for one in rounds),
+            "shares": shares, "share": statistics.median(shares)}
+
+
+def kept_busy(client, child, seconds):
+    """(what the client found, ms of the service's CPU a request) of a load that always has some more."""
+    before = cpu_ms(child)
+    found = client(seconds, connections=8)
+    return found, (cpu_ms(child) - before) / sum(found["counts"].values())
+
+
 def family(child):
     """Folders in /proc of a process and its children that are alive."""
     found = [Path(f"/proc/{child.pid}")]
@@ -178,8 +199,8 @@ def measure(seconds=20.0, rounds=40, triton=None):
         clients["http"](1, connections=2)
         found = {"machine": machine(), "file_bytes": len(data), "seconds": seconds,
                  "alone_ms": alone(Engine(backend="cpu"), addresses["http"], data, body, length, rounds)}
-        found["here"] = saturated(data, seconds / 4)
         ask(addresses["http"], *request_of(data, AT_ONCE))      # the engine has memory for all of them from now on
+        found["here"] = in_turn(clients["http"], child, data, seconds / 10)
         found |= {wire: loaded(client, wire, child, seconds) for wire, client in clients.items()}
         if triton:
             theirs = Client(folder, triton, body, length, "tokens")
@@ -198,9 +219,7 @@ def ask(address, body, length):
 def loaded(client, wire, child, seconds):
     """One wire at its capacity, at half and at three times of it; what the service has before the last and after."""
     client(min(1, seconds), connections=AT_ONCE)    # by now it has all that it needs at once
-    before = cpu_ms(child)
-    most = client(seconds / 2, connections=8)
-    spent = (cpu_ms(child) - before) / sum(most["counts"].values())
+    most, spent = kept_busy(client, child, seconds / 2)
     found = {"capacity": {**answered(most, seconds / 2, wire), "cpu_ms": spent, "client_cpu_ms": most["cpu_ms"]}}
     rate = found["capacity"]["good"]
     found["half"] = answered(client(seconds * 1.5, rate / 2), seconds * 1.5, wire)
@@ -224,12 +243,13 @@ def side_by_side(ours, theirs, seconds):
 
 def goals(result):
     """(what, value, goal, met)."""
-    alone, most = result["alone_ms"], result["http"]["capacity"]
+    alone = result["alone_ms"]
     limit = 1.5 * alone["here"] + 2
     yield ("one request after another, ms", f"{alone['service']:.2f}; here {alone['here']:.2f}",
            f"{limit:.2f} or less (1.5 times here, and 2 ms)", alone["service"] <= limit)
-    share = result["here"]["cpu_ms"] / most["cpu_ms"]
-    yield ("share of the work in the service's CPU time", f"{share:.0%}", "70% or more", share >= 0.7)
+    share, shares = result["here"]["share"], result["here"]["shares"]
+    yield ("share of the work in the service's CPU time", f"{share:.1%}, rounds {min(shares):.0%} to {max(shares):.0%}",
+           "70% or more", share >= 0.7)
     for wire, (name, good, refused) in WIRES.items():
         found = result[wire]
         half, three, (memory, files), after = (found[what] for what in ("half", "three", "before", "after"))
